@@ -4,4 +4,6 @@
 //! done comes out as data. The agent feeds the same machines that the simulator does.
 
 pub mod ids;
+pub mod ledger;
 pub mod time;
+pub mod timing;

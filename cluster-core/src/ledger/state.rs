@@ -1,0 +1,448 @@
+//! The replicated state: plain data that every voter and follower holds alike. Rules are in the `apply` files.
+
+use super::command::{Phase, Promise, Reply};
+use crate::{
+    ids::{
+        BootId, ClusterId, FailureId, Generation, Incarnation, InstanceId, LeaseEpoch, LogId, NodeId,
+        RequestId, SessionId, ViewEpoch,
+    },
+    time::WallTime,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Version of the ledger's own layout, first field of every snapshot.
+pub const LEDGER_FORMAT: u16 = 1;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    pub format: u16,
+    pub cluster: Option<Cluster>,
+    /// The last entry applied.
+    pub applied: LogId,
+    /// Time of the last entry, clamped to be monotone.
+    pub clock: WallTime,
+    pub view_epoch: ViewEpoch,
+    /// The last generation handed out.
+    pub generation: Generation,
+    /// Uses of `raft recover`: the top bits of every generation.
+    pub recoveries: u64,
+    pub leader: Option<NodeId>,
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// Epochs that ended, until they are safe and nothing refers to them.
+    pub revocations: BTreeMap<LeaseEpoch, Revocation>,
+    pub workloads: BTreeMap<String, Workload>,
+    pub failures: BTreeMap<FailureId, Failure>,
+    /// By id: the index of the entry that raised it.
+    pub alerts: BTreeMap<u64, Alert>,
+    pub alerting: AlertingConfig,
+    /// Newest last.
+    pub events: VecDeque<Event>,
+    pub requests: BTreeMap<RequestId, (WallTime, Reply)>,
+    /// Failures that were folded out of `failures`: totals by subject, so that availability forgets nothing.
+    pub folded: BTreeMap<Subject, Folded>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    pub id: ClusterId,
+    pub name: String,
+    pub settings: Settings,
+    pub founded_at: WallTime,
+}
+
+/// What all nodes must agree on; files propose it at founding, from then on it is the ledger's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// `local`, `lan` or `wan`.
+    pub profile: String,
+    pub lease_ms: u64,
+    /// How many voters the cluster wants: the largest odd number up to `expect`, at most 5.
+    pub voters: u32,
+}
+
+/// What a node says of itself when it joins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeProfile {
+    pub name: String,
+    pub address: String,
+    pub zone: String,
+    pub role: Role,
+    pub labels: BTreeMap<String, String>,
+    pub version: String,
+    pub feature_level: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    #[default]
+    Member,
+    Witness,
+}
+
+/// The committed part of a node's state; suspicion is gossip's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeState {
+    Alive,
+    Dead,
+    Left,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scheduling {
+    Eligible,
+    Draining,
+    Drained,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub profile: NodeProfile,
+    pub state: NodeState,
+    pub scheduling: Scheduling,
+    pub incarnation: Incarnation,
+    pub boot: BootId,
+    pub session: SessionId,
+    /// Zero when its last one was revoked and no new one was issued.
+    pub epoch: LeaseEpoch,
+    pub joined_at: WallTime,
+    /// When `state` last changed.
+    pub changed_at: WallTime,
+    /// The open failure of the node, if any.
+    pub failure: Option<FailureId>,
+    /// Why it was declared dead or lost its lease, until it is back: what a failure record is made from.
+    pub death: Option<DeathRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeathRecord {
+    pub method: Method,
+    pub epoch: LeaseEpoch,
+    pub last_seen_at: WallTime,
+    pub suspected_at: WallTime,
+    pub declared_at: WallTime,
+    pub evidence: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    pub node: NodeId,
+    /// The entry that revoked; promises name it.
+    pub at: LogId,
+    pub revoked_at: WallTime,
+    pub safe_at: Option<WallTime>,
+    pub promises: Vec<Promise>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    Singleton,
+    Replicas,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadSpec {
+    pub name: String,
+    pub kind: Kind,
+    /// 1 for a singleton.
+    pub replicas: u32,
+    /// 0 to 100; the higher is recovered first.
+    pub priority: u8,
+    pub ports: BTreeMap<String, u16>,
+    pub exec: ExecSpec,
+    pub recovery: RecoverySpec,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecSpec {
+    pub command: Vec<String>,
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    pub env: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoverySpec {
+    pub restart_attempts: u32,
+    pub restart_window_ms: u64,
+    pub backoff_min_ms: u64,
+    pub backoff_max_ms: u64,
+    pub migrate: bool,
+    pub stop_timeout_ms: u64,
+    pub isolation_grace_ms: u64,
+    /// True: may run twice, so nothing waits for its old node's lease (`on_isolation = "keep"`; replicas' default).
+    pub keep_on_isolation: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    pub spec: WorkloadSpec,
+    /// Index of the entry that last changed the specification or the desired state.
+    pub version: u64,
+    pub stopped: bool,
+    /// To be forgotten once nothing of it runs.
+    pub deleted: bool,
+    pub created_at: WallTime,
+    /// By instance index.
+    pub slots: BTreeMap<u32, Slot>,
+}
+
+/// One place of a workload: index 0 for a singleton, 0…N-1 for replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Who may run it now. While it is `Some`, nobody else may.
+    pub placement: Option<Placement>,
+    /// The epoch of the lost placement before; the next one waits until it is safe (singletons).
+    pub waits_for: Option<LeaseEpoch>,
+    /// The node that it failed on last, avoided by the next placement if another will do.
+    pub avoid: Option<NodeId>,
+    /// Its open failure, if any.
+    pub failure: Option<FailureId>,
+    /// Moves since it last served for the restart window: bounds the ladder.
+    pub moves: u32,
+    /// What was last known of it when it isn't placed.
+    pub last: InstanceState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    pub node: NodeId,
+    pub epoch: LeaseEpoch,
+    pub generation: Generation,
+    /// The workload's version that it was placed with.
+    pub version: u64,
+    pub placed_at: WallTime,
+    /// It is asked to end; the node stops it and confirms.
+    pub evicted: Option<String>,
+    pub instance: InstanceId,
+    pub state: InstanceState,
+    pub pid: u32,
+    pub started_at: Option<WallTime>,
+    pub restarts: u32,
+    pub unconfined: bool,
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceState {
+    #[default]
+    Pending,
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+    Failed,
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+/// What a failure, or an account of availability, is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Subject {
+    Node(NodeId),
+    /// A workload's instance.
+    Workload(String, u32),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    Heartbeat,
+    Connection,
+    Lease,
+    Exit,
+    Operator,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureState {
+    Open,
+    Recovering,
+    Recovered,
+    Unrecoverable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub subject: Subject,
+    /// The subject's name as people know it: the node's or the workload's.
+    pub name: String,
+    pub state: FailureState,
+    pub caused_by: Option<FailureId>,
+    pub method: Method,
+    pub evidence: Vec<String>,
+    pub last_seen_at: WallTime,
+    pub detected_at: WallTime,
+    pub declared_at: WallTime,
+    pub revoked_at: Option<WallTime>,
+    pub safe_at: Option<WallTime>,
+    pub started_at: Option<WallTime>,
+    pub recovered_at: Option<WallTime>,
+    pub acknowledged_at: Option<WallTime>,
+    pub acknowledged_by: Option<String>,
+    pub steps: Vec<Step>,
+    pub cause: String,
+    /// Ids of the alerts about it.
+    pub alerts: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    Restart,
+    Migrate,
+    Page,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub action: Action,
+    pub instance: Option<InstanceId>,
+    pub from: Option<NodeId>,
+    pub to: Option<NodeId>,
+    pub generation: Option<Generation>,
+    pub started_at: WallTime,
+    pub finished_at: Option<WallTime>,
+    pub outcome: String,
+    pub detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    pub name: String,
+    pub severity: Severity,
+    pub dedup_key: String,
+    pub failure: Option<FailureId>,
+    pub labels: BTreeMap<String, String>,
+    pub summary: String,
+    pub description: String,
+    pub starts_at: WallTime,
+    pub ends_at: Option<WallTime>,
+    pub notifications: Vec<Notification>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotificationState {
+    Pending,
+    Sent,
+    Failed,
+    Suppressed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    pub channel: String,
+    pub phase: Phase,
+    pub state: NotificationState,
+    pub attempts: u32,
+    /// The attempt under way: its intent is committed, its result is not.
+    pub intent: Option<Intent>,
+    pub sent_at: Option<WallTime>,
+    pub by: Option<NodeId>,
+    pub reason: String,
+    /// An attempt was cut off in the middle and the channel has no key to tell the provider so.
+    pub maybe_repeated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    pub attempt: u32,
+    pub term: u64,
+    pub send_within_ms: u64,
+}
+
+/// Channels and routes as an operator applied them. Secrets stay references to files or variables of the sending host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertingConfig {
+    pub channels: BTreeMap<String, Channel>,
+    pub routes: Vec<Route>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Channel {
+    Webhook {
+        url: String,
+        secret: Option<SecretRef>,
+        headers: BTreeMap<String, String>,
+        ca: Option<String>,
+        timeout_ms: u64,
+    },
+    Console,
+    File {
+        path: String,
+    },
+}
+
+/// Where a secret is read on the host that sends.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecretRef {
+    File(String),
+    Env(String),
+    /// Written into the applied file itself: works, but stands in the ledger. Never printed.
+    Inline(String),
+}
+
+impl core::fmt::Debug for SecretRef {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {path}"),
+            Self::Env(name) => write!(f, "env {name}"),
+            Self::Inline(_) => f.write_str("inline (hidden)"),
+        }
+    }
+}
+
+/// A catch-all: every alert goes to these channels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub channels: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventType {
+    NodeJoined,
+    NodeSuspected,
+    NodeDead,
+    NodeBack,
+    NodeLeft,
+    LeaderElected,
+    WorkloadApplied,
+    InstanceStarted,
+    InstanceExited,
+    LeaseRevoked,
+    SafeToStart,
+    FailureOpened,
+    FailureRecovered,
+    AlertFiring,
+    AlertResolved,
+    OperatorAction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Index of the entry; several events of one entry share it.
+    pub index: u64,
+    pub time: WallTime,
+    pub kind: EventType,
+    /// A node's or workload's name.
+    pub subject: String,
+    pub summary: String,
+    pub fields: BTreeMap<String, String>,
+}
+
+/// What is left of failures that were folded away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folded {
+    pub failures: u64,
+    pub down_ms: u64,
+}
