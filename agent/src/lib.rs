@@ -1,5 +1,9 @@
 //! The agent: every effect. Sources and doers around the pure machines of `cluster-core`.
 
 pub mod consensus;
+pub mod limits;
+pub mod security;
+pub mod shared;
 pub mod storage;
+pub mod wire;
 pub mod workload;

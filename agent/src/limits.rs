@@ -1,0 +1,27 @@
+//! Every maximum of the agent that isn't a machine's own, and what happens at it.
+
+use std::time::Duration;
+
+/// A gRPC message larger than this is refused by either side (`RESOURCE_EXHAUSTED`).
+pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Calls that one connection may have under way; more wait in HTTP/2.
+pub const STREAMS_PER_CONNECTION: u32 = 256;
+/// Channels kept to other agents; the one unused for longest is closed.
+pub const PEER_CHANNELS: usize = 4_096;
+/// Trying to connect is given up after this; the next call tries again.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
+/// A peer that answers no HTTP/2 ping for so long is disconnected.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(1_000);
+/// A client's request takes no longer than this on its way through an agent, forwarding included.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// An agent that isn't the leader waits so long for the leader's status before it answers from gossip.
+pub const STATUS_FORWARD_TIMEOUT: Duration = Duration::from_millis(600);
+/// Objects of a list in one answer, at most and by default; the rest is paged.
+pub const PAGE_SIZE: usize = 500;
+/// Commands of one agent that may wait for the leader; more are refused (`RESOURCE_EXHAUSTED`).
+pub const PROPOSALS_IN_FLIGHT: usize = 1_024;
+/// Events that the main loop may be behind; producers wait.
+pub const LOOP_QUEUE: usize = 4_096;
+/// Followers (and event watchers) may be so many entries behind before they are sent to the start.
+pub const FEED_ENTRIES: usize = 4_096;

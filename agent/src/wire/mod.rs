@@ -1,0 +1,3 @@
+//! The wire: the only module that knows tonic. Everything that crosses it is converted here, both ways.
+
+pub mod client;
