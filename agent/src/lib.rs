@@ -1,5 +1,6 @@
 //! The agent: every effect. Sources and doers around the pure machines of `cluster-core`.
 
+pub mod clock;
 pub mod consensus;
 pub mod limits;
 pub mod security;
