@@ -2,3 +2,7 @@
 
 pub mod client;
 pub mod codec;
+pub mod convert;
+pub mod peer;
+pub mod peer_server;
+pub mod streams;

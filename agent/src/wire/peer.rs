@@ -1,0 +1,251 @@
+//! What agents say to each other, as our own types: the client's calls, and the trait that the server speaks to.
+//!
+//! Not here: long-lived streams (`streams`), and any decision.
+
+use crate::limits::MESSAGE_BYTES;
+use cluster_core::{
+    founding::Pledge,
+    ids::{ClusterId, Incarnation, NodeId, SessionId},
+    ledger::Role,
+};
+use holdfast_proto::internal as pb;
+use std::time::Duration;
+use tonic::{Code, Request, Status, transport::Channel};
+
+/// A call to another agent failed; nothing is known of what it did.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// Not there, or it ended in the middle.
+    #[error("no answer: {0}")]
+    Unreachable(String),
+    /// It answered that it won't. `leader`: who it thinks would.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+impl From<Status> for PeerError {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal => {
+                Self::Unreachable(status.message().to_owned())
+            }
+            _ => Self::Refused(status.message().to_owned()),
+        }
+    }
+}
+
+/// An agent, as agents introduce each other before there is gossip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquaintance {
+    pub node: NodeId,
+    pub name: String,
+    pub address: String,
+    pub zone: String,
+    pub role: Role,
+    pub incarnation: Incarnation,
+    pub session: SessionId,
+    pub version: String,
+}
+
+/// Both the question and the answer of a meeting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meeting {
+    pub cluster_name: String,
+    /// None while it waits for a cluster.
+    pub cluster: Option<ClusterId>,
+    pub sender: Acquaintance,
+    pub members: Vec<Acquaintance>,
+    /// Others that wait for a cluster.
+    pub waiting: Vec<(NodeId, String)>,
+    pub leader: Option<(NodeId, String)>,
+}
+
+/// The tonic client of one agent, with this project's limits.
+#[must_use]
+pub fn client(channel: Channel) -> pb::peer_service_client::PeerServiceClient<Channel> {
+    pb::peer_service_client::PeerServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES)
+}
+
+fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+/// Waits for an answer no longer than `timeout`, connecting included.
+async fn within<T>(
+    timeout: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, PeerError> {
+    match tokio::time::timeout(timeout, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(status.into()),
+        Err(_) => Err(PeerError::Unreachable(format!("nothing within {} ms", timeout.as_millis()))),
+    }
+}
+
+/// "Who are you, and whom do you know?"
+pub async fn meet(channel: Channel, mine: &Meeting, timeout: Duration) -> Result<Meeting, PeerError> {
+    let request = pb::MeetRequest {
+        cluster_name: mine.cluster_name.clone(),
+        cluster_id: mine.cluster.map_or(0, |c| c.0),
+        sender: Some(record(&mine.sender)),
+        expect: 0,
+        waiting: mine.waiting.iter().map(|(n, a)| waiting(*n, a)).collect(),
+        feature_level: u32::from(cluster_core::ledger::FEATURE_LEVEL),
+    };
+    let answer = within(timeout, client(channel).meet(timed(request, timeout))).await?;
+    meeting_from_answer(answer).ok_or_else(|| PeerError::Refused("its answer names nobody".into()))
+}
+
+/// Asks for a pledge, or (`abandoned`) frees from it. Returns whether it was granted.
+pub async fn pledge(
+    channel: Channel,
+    cluster_name: &str,
+    pledge: &Pledge,
+    abandoned: bool,
+    timeout: Duration,
+) -> Result<bool, PeerError> {
+    let request = pb::PledgeRequest {
+        cluster_name: cluster_name.to_owned(),
+        founder: pledge.founder.0,
+        members: pledge.members.iter().map(|(n, a)| waiting(*n, a)).collect(),
+        abandoned,
+    };
+    Ok(within(timeout, client(channel).pledge(timed(request, timeout))).await?.granted)
+}
+
+/// One message of consensus.
+pub async fn raft(
+    channel: Channel,
+    cluster: ClusterId,
+    from: NodeId,
+    to: NodeId,
+    kind: u32,
+    payload: Vec<u8>,
+    timeout: Duration,
+) -> Result<Vec<u8>, PeerError> {
+    let request = pb::RaftRequest { cluster_id: cluster.0, from: from.0, to: to.0, kind, payload };
+    Ok(within(timeout, client(channel).raft(timed(request, timeout))).await?.payload)
+}
+
+/// An encoded command for the ledger; the answer is its position and the encoded reply.
+pub async fn propose(
+    channel: Channel,
+    cluster: ClusterId,
+    command: Vec<u8>,
+    hops: u32,
+    timeout: Duration,
+) -> Result<(u64, u64, Vec<u8>), PeerError> {
+    let request = pb::ProposeRequest { cluster_id: cluster.0, command, hops };
+    let answer = within(timeout, client(channel).propose(timed(request, timeout))).await?;
+    Ok((answer.term, answer.index, answer.reply))
+}
+
+/// Asks a voter until when its last acknowledgement to a revoked epoch counts. None: it can't say yet.
+pub async fn promise(
+    channel: Channel,
+    cluster: ClusterId,
+    epoch: cluster_core::ids::LeaseEpoch,
+    at: cluster_core::ids::LogId,
+    timeout: Duration,
+) -> Result<Option<Duration>, PeerError> {
+    let request = pb::PromiseRequest {
+        cluster_id: cluster.0,
+        epoch: epoch.0,
+        revoked_term: at.term,
+        revoked_index: at.index,
+    };
+    let answer = within(timeout, client(channel).promise(timed(request, timeout))).await?;
+    Ok(answer.promised.then(|| Duration::from_micros(answer.remaining_us)))
+}
+
+/// Asks the agent at this address to leave its cluster for good.
+pub async fn leave(channel: Channel, timeout: Duration) -> Result<(), PeerError> {
+    within(timeout, client(channel).leave(timed(pb::LeaveRequest {}, timeout))).await.map(|_| ())
+}
+
+pub(super) fn record(a: &Acquaintance) -> pb::Record {
+    pb::Record {
+        node: a.node.0,
+        name: a.name.clone(),
+        address: a.address.clone(),
+        zone: a.zone.clone(),
+        role: role_number(a.role),
+        incarnation: a.incarnation.0,
+        state: 0,
+        version: a.version.clone(),
+        session: a.session.0,
+    }
+}
+
+pub(super) fn acquaintance(r: pb::Record) -> Acquaintance {
+    Acquaintance {
+        node: NodeId(r.node),
+        name: r.name,
+        address: r.address,
+        zone: r.zone,
+        role: role_of(r.role),
+        incarnation: Incarnation(r.incarnation),
+        session: SessionId(r.session),
+        version: r.version,
+    }
+}
+
+pub(super) const fn role_number(role: Role) -> u32 {
+    match role {
+        Role::Member => 0,
+        Role::Witness => 1,
+    }
+}
+
+pub(super) const fn role_of(number: u32) -> Role {
+    if number == 1 { Role::Witness } else { Role::Member }
+}
+
+fn waiting(node: NodeId, address: &str) -> pb::Record {
+    pb::Record { node: node.0, address: address.to_owned(), ..pb::Record::default() }
+}
+
+pub(super) fn waiting_from(records: Vec<pb::Record>) -> Vec<(NodeId, String)> {
+    records.into_iter().map(|r| (NodeId(r.node), r.address)).collect()
+}
+
+pub(super) fn meeting_from_request(r: pb::MeetRequest) -> Option<Meeting> {
+    Some(Meeting {
+        cluster_name: r.cluster_name,
+        cluster: (r.cluster_id != 0).then_some(ClusterId(r.cluster_id)),
+        sender: acquaintance(r.sender?),
+        members: Vec::new(),
+        waiting: waiting_from(r.waiting),
+        leader: None,
+    })
+}
+
+fn meeting_from_answer(r: pb::MeetResponse) -> Option<Meeting> {
+    Some(Meeting {
+        cluster_name: r.cluster_name,
+        cluster: (r.cluster_id != 0).then_some(ClusterId(r.cluster_id)),
+        sender: acquaintance(r.responder?),
+        members: r.members.into_iter().map(acquaintance).collect(),
+        waiting: waiting_from(r.waiting),
+        leader: (r.leader != 0).then_some((NodeId(r.leader), r.leader_address)),
+    })
+}
+
+pub(super) fn meeting_to_answer(m: Meeting) -> pb::MeetResponse {
+    let (leader, leader_address) = m.leader.map_or((0, String::new()), |(n, a)| (n.0, a));
+    pb::MeetResponse {
+        cluster_name: m.cluster_name,
+        cluster_id: m.cluster.map_or(0, |c| c.0),
+        responder: Some(record(&m.sender)),
+        members: m.members.iter().map(record).collect(),
+        waiting: m.waiting.iter().map(|(n, a)| waiting(*n, a)).collect(),
+        pledged_to: 0,
+        leader,
+        leader_address,
+        feature_level: u32::from(cluster_core::ledger::FEATURE_LEVEL),
+    }
+}
