@@ -1,1 +1,343 @@
-//! consensus
+//! Consensus behind one face: bytes go in at the leader and come out, in the same order, on every voter. The only
+//! place that knows openraft; none of its types leaves this module.
+//!
+//! It doesn't know what a command means (that is the ledger's), how bytes reach a peer (the transport's, given by the
+//! caller), or how a file is written (`storage`).
+
+mod codec;
+mod election;
+mod error;
+mod log_store;
+mod network;
+mod observed;
+mod receive;
+mod settings;
+mod state_machine;
+mod status;
+mod types;
+
+#[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
+mod store_tests;
+#[cfg(test)]
+mod test_cluster;
+
+pub use codec::CodecError;
+pub use error::{ConsensusError, ProposeError, TransportError};
+pub use settings::{COMMAND_BYTES, MESSAGE_BYTES, PROPOSALS_IN_FLIGHT, Settings, Store, Timings};
+pub use status::{Role, Status};
+
+use crate::storage::{
+    StorageError, files,
+    log::{LogFile, Recovered},
+};
+use cluster_core::ids::{LogId, NodeId};
+use futures::future::BoxFuture;
+use log_store::LogStore;
+use network::Network;
+use observed::Observed;
+use openraft::{
+    BasicNode, Raft, ReadPolicy,
+    async_runtime::watch::WatchReceiver,
+    errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError},
+};
+use receive::{Receiver, stopped};
+use state_machine::StateMachine;
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
+use types::{Command, Types, log_id};
+
+/// The replicated state machine. Deterministic: the same commands give the same state and replies everywhere.
+pub trait Machine: Send + Sync + 'static {
+    /// The command is never empty.
+    fn apply(&mut self, at: LogId, command: &[u8]) -> Vec<u8>;
+    fn snapshot(&self) -> Vec<u8>;
+    /// An error must leave the machine as it was.
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), String>;
+}
+
+/// Told what this node's log holds, committed or not: synchronously, in order, and before the write is submitted, so
+/// before any peer or client can hear of it. Must be quick and must not call back.
+pub trait LogObserver: Send + Sync + 'static {
+    /// The first call. What the log holds behind the snapshot follows as if it were appended.
+    fn opened(&self, snapshot: Option<LogId>, snapshot_bytes: Option<&[u8]>);
+    fn appended(&self, at: LogId, command: &[u8]);
+    /// `voters` is in force from now on: after an append, and again after a start, a truncation or a snapshot that
+    /// changed it. While `joint`, `voters` are those of both halves.
+    fn voters_appended(&self, at: LogId, voters: &[NodeId], joint: bool);
+    /// Entries at `from_index` and after it are gone.
+    fn truncated(&self, from_index: u64);
+    /// Everything up to `at` is now as the snapshot says; entries behind it stay.
+    fn snapshot_installed(&self, at: LogId, bytes: &[u8]);
+}
+
+/// Carries bytes to [`Consensus::handle`] of another voter. Finds it by its id; the address is a hint from the log.
+pub trait Transport: Send + Sync + 'static {
+    fn call(
+        &self,
+        target: NodeId,
+        address: String,
+        kind: RaftRpc,
+        payload: Vec<u8>,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<Vec<u8>, TransportError>>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RaftRpc {
+    Append,
+    Vote,
+    PreVote,
+    Snapshot,
+    TransferLeader,
+}
+
+/// A handle on this node's consensus; clones are the same.
+#[derive(Clone)]
+pub struct Consensus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    raft: Raft<Types, StateMachine>,
+    receiver: Receiver,
+    log: LogStore,
+    file: Option<LogFile>,
+    proposals: Arc<Semaphore>,
+    electing: AtomicBool,
+    status: watch::Receiver<Status>,
+    /// Owns every task that is started in here.
+    tasks: TaskTracker,
+}
+
+impl Consensus {
+    /// Restores what is on disk, tells the observer all of it, then takes part. No peer is heard before that.
+    pub async fn open(
+        settings: Settings,
+        machine: Box<dyn Machine>,
+        observer: Arc<dyn LogObserver>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, ConsensusError> {
+        let config = Arc::new(settings.config()?);
+        let store = settings.store.clone();
+        let opened = tokio::task::spawn_blocking(move || open_store(&store, machine, observer)).await;
+        let (log, file, machine) = opened.map_err(|error| stopped(&error))??;
+        let me = settings.node.0;
+        let raft = Raft::new(me, config, Network { me, transport }, log.clone(), machine).await;
+        let raft = raft.map_err(|error| stopped(&error))?;
+        let tasks = TaskTracker::new();
+        let status = follow(&raft, &log, &tasks);
+        let receiver = Receiver::new(raft.clone());
+        let proposals = Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT));
+        let electing = AtomicBool::new(false);
+        let inner = Inner { settings, raft, receiver, log, file, proposals, electing, status, tasks };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Founds the cluster with these voters, this node among them. Once, on one node.
+    pub async fn initialize(&self, voters: BTreeMap<NodeId, String>) -> Result<(), ConsensusError> {
+        let members: BTreeMap<u64, BasicNode> =
+            voters.into_iter().map(|(id, address)| (id.0, BasicNode::new(address))).collect();
+        self.inner.raft.initialize(members).await.map_err(|error| match error {
+            RaftError::APIError(InitializeError::NotAllowed(_)) => ConsensusError::AlreadyFounded,
+            RaftError::APIError(InitializeError::NotInMembers(_)) => ConsensusError::NotAmongVoters,
+            RaftError::Fatal(fatal) => stopped(&fatal),
+        })
+    }
+
+    /// Whether this node holds any part of a cluster's log.
+    #[must_use]
+    pub fn is_initialized(&self) -> bool {
+        self.inner.log.last().is_some()
+    }
+
+    /// The command's place and the machine's reply, once a majority has it on disk and it is applied here.
+    ///
+    /// # Panics
+    /// On an empty command.
+    pub async fn propose(&self, command: Vec<u8>) -> Result<(LogId, Vec<u8>), ProposeError> {
+        assert!(!command.is_empty(), "an empty command says nothing");
+        if command.len() > COMMAND_BYTES {
+            let (size_bytes, limit_bytes) = (command.len(), COMMAND_BYTES);
+            return Err(ProposeError::TooLarge { size_bytes, limit_bytes });
+        }
+        let permit = self.inner.proposals.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| ProposeError::Overloaded { limit: PROPOSALS_IN_FLIGHT })?;
+        let raft = self.inner.raft.clone();
+        // A task, so that a caller who gives up doesn't free the place of a command that is still on its way.
+        let write = self.inner.tasks.spawn(async move {
+            let written = raft.client_write(Command(command.into())).await;
+            drop(permit);
+            written
+        });
+        let limit = self.inner.settings.propose_timeout;
+        let Ok(joined) = tokio::time::timeout(limit, write).await else {
+            return Err(ProposeError::TimedOut(limit));
+        };
+        match joined.map_err(|error| ProposeError::Stopped(error.to_string()))? {
+            Ok(written) => Ok((log_id(&written.log_id), written.data)),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(ProposeError::NotLeader { leader: forward(to) })
+            }
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(to))) => {
+                Err(ProposeError::Discarded { leader: forward(to) })
+            }
+            Err(error) => Err(ProposeError::Stopped(error.to_string())),
+        }
+    }
+
+    /// Everything committed before this call is applied here when it returns. Only the leader can say so.
+    pub async fn read_index(&self) -> Result<LogId, ConsensusError> {
+        self.within_read_timeout(async {
+            let linearizer =
+                self.inner.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(read_error)?;
+            let state = linearizer.await_ready(&self.inner.raft).await.map_err(|fatal| stopped(&fatal))?;
+            Ok(log_id(state.read_log_id().log_id()))
+        })
+        .await
+    }
+
+    /// The term in which a majority confirmed, after this call began, that this node leads.
+    pub async fn confirm_leader(&self) -> Result<u64, ConsensusError> {
+        self.within_read_timeout(async {
+            let read = self.inner.raft.get_read_log_id(ReadPolicy::ReadIndex).await.map_err(read_error)?;
+            Ok(read.0.committed_leader_id().term)
+        })
+        .await
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.inner.status.borrow().clone()
+    }
+
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.inner.status.clone()
+    }
+
+    /// What a peer sent; the answer goes back to it as it is.
+    pub async fn handle(&self, kind: RaftRpc, payload: &[u8]) -> Result<Vec<u8>, ConsensusError> {
+        self.inner.receiver.handle(kind, payload).await
+    }
+
+    /// This node has its own evidence that the process of `leader` has ended. Ignored unless it leads.
+    pub fn leader_is_gone(&self, leader: NodeId) {
+        if self.inner.electing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inner = self.inner.clone();
+        self.inner.tasks.spawn(async move {
+            election::replace(inner.raft.clone(), inner.settings.node, leader).await;
+            inner.electing.store(false, Ordering::Release);
+        });
+    }
+
+    /// Asks for a snapshot now; `watch` shows when it is there.
+    pub async fn trigger_snapshot(&self) -> Result<(), ConsensusError> {
+        self.inner.raft.trigger().snapshot().await.map_err(|fatal| stopped(&fatal))
+    }
+
+    /// Returns when nothing runs any more and the files are closed.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::error!(%error, "consensus didn't end in order");
+        }
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        if let Some(file) = &self.inner.file {
+            file.close().await;
+        }
+    }
+
+    async fn within_read_timeout<T>(
+        &self,
+        work: impl Future<Output = Result<T, ConsensusError>>,
+    ) -> Result<T, ConsensusError> {
+        let limit = self.inner.settings.read_timeout;
+        tokio::time::timeout(limit, work).await.unwrap_or(Err(ConsensusError::NoQuorum(limit)))
+    }
+}
+
+/// Log, vote and snapshot from disk, all of it told to the observer. Blocks.
+fn open_store(
+    store: &Store,
+    machine: Box<dyn Machine>,
+    observer: Arc<dyn LogObserver>,
+) -> Result<(LogStore, Option<LogFile>, StateMachine), ConsensusError> {
+    let observed = Observed::new(observer);
+    let (dir, file, recovered) = match store {
+        Store::Memory => (None, None, Recovered::default()),
+        Store::Directory { path, must_exist } => {
+            files::create_dir(path)?;
+            let log_path = path.join(LOG_FILE);
+            if !log_path.exists() && path.join(SNAPSHOT_FILE).exists() {
+                let because = "there is a snapshot beside it";
+                return Err(StorageError::Missing { path: log_path, because }.into());
+            }
+            let (file, recovered) = LogFile::open(&log_path, *must_exist)?;
+            (Some(path), Some(file), recovered)
+        }
+    };
+    let snapshot_path = dir.map(|dir| dir.join(SNAPSHOT_FILE));
+    let log_path = dir.map(|dir| dir.join(LOG_FILE)).unwrap_or_default();
+    let log = LogStore::new(file.clone(), recovered, &log_path, observed.clone())?;
+    let (machine, snapshot) = StateMachine::open(snapshot_path.as_deref(), machine, observed)?;
+    if let (Some(purged), Some(path)) = (log.purged(), &snapshot_path)
+        && Some(purged) > snapshot
+    {
+        let path = Path::to_owned(path);
+        return Err(StorageError::Missing { path, because: "the log was purged behind it" }.into());
+    }
+    log.replay(snapshot.as_ref());
+    Ok((log, file, machine))
+}
+
+const LOG_FILE: &str = "log.redb";
+const SNAPSHOT_FILE: &str = "snapshot";
+
+/// Turns openraft's metrics into ours, for as long as it runs.
+fn follow(raft: &Raft<Types, StateMachine>, log: &LogStore, tasks: &TaskTracker) -> watch::Receiver<Status> {
+    let mut metrics = raft.metrics();
+    let log = log.clone();
+    let (tell, told) = watch::channel(status::status(&metrics.borrow_watched(), &log));
+    tasks.spawn(async move {
+        while metrics.changed().await.is_ok() {
+            let now = status::status(&metrics.borrow_watched(), &log);
+            tell.send_if_modified(|before| {
+                let changed = *before != now;
+                *before = now;
+                changed
+            });
+        }
+    });
+    told
+}
+
+fn forward(to: ForwardToLeader<Types>) -> Option<(NodeId, String)> {
+    let address = to.leader_node.map(|node| node.addr).unwrap_or_default();
+    to.leader_id.map(|id| (NodeId(id), address))
+}
+
+fn read_error(error: RaftError<Types, LinearizableReadError<Types>>) -> ConsensusError {
+    match error {
+        RaftError::APIError(LinearizableReadError::ForwardToLeader(to)) => {
+            ConsensusError::NotLeader { leader: forward(to) }
+        }
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
+            ConsensusError::NotLeader { leader: None }
+        }
+        RaftError::Fatal(fatal) => stopped(&fatal),
+    }
+}
