@@ -3,8 +3,14 @@
 //! Each machine has one entry point, `step(now, event, …)`; time and randomness come in as arguments, what must be
 //! done comes out as data. The agent feeds the same machines that the simulator does.
 
+pub mod alerting;
+pub mod cut;
 pub mod founding;
 pub mod ids;
+pub mod instance;
+pub mod lease;
 pub mod ledger;
+pub mod membership;
+pub mod recovery;
 pub mod time;
 pub mod timing;

@@ -1,0 +1,1 @@
+//! Scripts of losses and what the leader makes of them.
