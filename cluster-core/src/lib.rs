@@ -4,6 +4,7 @@
 //! done comes out as data. The agent feeds the same machines that the simulator does.
 
 pub mod ids;
+pub mod lease;
 pub mod ledger;
 pub mod time;
 pub mod timing;
