@@ -67,6 +67,26 @@ pub struct Clocks {
     pub raw: Instant,
 }
 
+impl Clocks {
+    /// This reading, `d` later.
+    #[must_use]
+    pub fn after(self, d: Duration) -> Self {
+        Self { boot: self.boot + d, raw: self.raw + d }
+    }
+
+    /// As a deadline: whether either clock has reached it.
+    #[must_use]
+    pub fn is_over(self, now: Self) -> bool {
+        now.boot >= self.boot || now.raw >= self.raw
+    }
+
+    /// The earlier of two deadlines, clock by clock.
+    #[must_use]
+    pub fn min_each(self, other: Self) -> Self {
+        Self { boot: self.boot.min(other.boot), raw: self.raw.min(other.raw) }
+    }
+}
+
 /// Milliseconds since 1970 in UTC, by some host's wall clock: for people to read, never for decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WallTime(pub u64);
