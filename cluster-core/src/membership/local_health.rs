@@ -1,0 +1,93 @@
+//! Local health: how late this agent itself was (Lifeguard, Dadgar et al. 2017, section 3.1).
+//!
+//! Who is paused, starved or swapped out hears nobody, and is the only one to blame. So a machine that judges silence
+//! first asks here how much of it was its own: a step that comes much later than the ticks promise is a stall, and so
+//! is what the caller knows of itself. No moment is counted twice. Not here: what is done with it.
+
+use crate::{time::Instant, timing::Timing};
+use core::time::Duration;
+
+/// The worst health; zero is the best.
+pub const SCORE_MAX: u8 = 8;
+/// A score falls by one in so much time without a stall.
+const EASE_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the machines that judge silence are to be ticked.
+#[must_use]
+pub fn tick_every(timing: &Timing) -> Duration {
+    timing.heartbeat / 8
+}
+
+#[derive(Clone, Debug)]
+pub struct LocalHealth {
+    tick: Duration,
+    /// Lateness below this is the scheduler's usual noise.
+    tolerance: Duration,
+    /// Stalls of this length cost a fresh window.
+    long: Duration,
+    last: Instant,
+    credited_until: Instant,
+    grace_until: Instant,
+    score: u8,
+    eased_at: Instant,
+}
+
+impl LocalHealth {
+    #[must_use]
+    pub fn new(timing: &Timing, now: Instant) -> Self {
+        Self {
+            tick: tick_every(timing),
+            tolerance: timing.heartbeat / 4,
+            long: timing.suspect_floor,
+            last: now,
+            credited_until: now,
+            grace_until: now,
+            score: 0,
+            eased_at: now,
+        }
+    }
+
+    /// To be called at each step, before anything is judged. How long this agent slept since the last one.
+    #[must_use]
+    pub fn observe(&mut self, now: Instant) -> Duration {
+        assert!(self.last <= now, "time ran backwards");
+        let due = self.last + self.tick;
+        self.last = now;
+        if now.since(self.eased_at) >= EASE_EVERY {
+            self.eased_at = now;
+            self.score = self.score.saturating_sub(1);
+        }
+        if now.since(due) < self.tolerance { Duration::ZERO } else { self.stalled(due, now) }
+    }
+
+    /// The caller says that it was kept from reading what came for `by`. How much of that is news.
+    #[must_use]
+    pub fn late(&mut self, now: Instant, by: Duration) -> Duration {
+        self.stalled(now - by, now)
+    }
+
+    fn stalled(&mut self, from: Instant, to: Instant) -> Duration {
+        let slept = to.since(from.max(self.credited_until));
+        if slept.is_zero() {
+            return slept;
+        }
+        self.credited_until = to;
+        self.eased_at = to;
+        self.score = (self.score + 1).min(SCORE_MAX);
+        if slept >= self.long {
+            self.grace_until = to + self.long;
+        }
+        slept
+    }
+
+    /// After a long stall nobody is blamed before what came meanwhile could be read, and streams be made anew.
+    #[must_use]
+    pub fn in_grace(&self, now: Instant) -> bool {
+        now < self.grace_until
+    }
+
+    #[must_use]
+    pub fn score(&self) -> u8 {
+        self.score
+    }
+}

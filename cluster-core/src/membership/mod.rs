@@ -1,0 +1,504 @@
+//! Membership: who is in the cluster, as far as this agent can tell, and whom it hears. One machine an agent.
+//!
+//! Agents send each other heartbeats with what they know; each keeps a table of all members, watches its peers' silence
+//! and says what it doesn't hear. A member may be *suspected* by anyone, and refutes that itself with a higher
+//! incarnation (SWIM, Das et al. 2002); only a committed view makes it dead or left for good, or removes it. So without
+//! a leader everyone is still listed, and nobody dies. The cut detector (`crate::cut`) decides from the same heartbeats.
+//!
+//! Not here: streams, sockets, names of hosts, the ledger, and any decision that others must agree with.
+
+mod duplicate;
+mod edge;
+mod gossip;
+mod local_health;
+mod overlay;
+mod record;
+mod rng;
+mod table;
+
+#[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod merge_tests;
+#[cfg(test)]
+mod tests;
+
+pub use gossip::{DELTAS_MAX, FULL_MAX};
+pub use local_health::{LocalHealth, SCORE_MAX, tick_every};
+pub use record::{
+    AgentState, Exchange, Heartbeat, Hello, MemberRecord, MemberState, Report, Silence, View, ViewMember,
+};
+pub use table::{Committed, MEMBERS_MAX, Member};
+
+use crate::{
+    ids::{Incarnation, NodeId, SessionId},
+    ledger::NodeState,
+    time::Instant,
+    timing::Timing,
+};
+use core::time::Duration;
+use duplicate::Sessions;
+use edge::Edge;
+use gossip::Gossip;
+use rng::Rng;
+use std::collections::BTreeMap;
+use table::{Change, Table};
+
+/// Silences that one heartbeat reports, the longest first; who isn't reported counts as heard.
+pub const SILENCES_MAX: usize = 64;
+/// Seed addresses kept.
+pub const SEEDS_MAX: usize = 64;
+/// Between two tries of a seed or a dead member, so that two halves find each other again.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// Between two full exchanges with a random peer.
+const EXCHANGE_EVERY: Duration = Duration::from_secs(5);
+/// A member that no view has and that nobody heard for so long is dropped.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// To come every `tick_every(timing)`.
+    Tick,
+    Heartbeat(Heartbeat),
+    /// What a seed, a joiner or a probed address said of itself and others.
+    Hello(Hello),
+    /// A stream over which heartbeats can be sent now stands, whoever dialled it. The first one of a peer.
+    StreamOpened {
+        peer: NodeId,
+    },
+    /// No stream with the peer stands any more. Suspicious at once, and no proof.
+    StreamEnded {
+        peer: NodeId,
+    },
+    /// The committed members. To come at the start (from the snapshot) and at each change of the ledger's nodes.
+    View(View),
+    /// The configured seed addresses.
+    Seeds(Vec<String>),
+    /// The caller was kept for so long, until now, from reading what had come.
+    Late(Duration),
+    /// This node goes for good. The machine stays useful for saying so.
+    Leave,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Over the peer's stream; dropped if there is none.
+    Send { to: NodeId, heartbeat: Heartbeat },
+    /// Keep a stream with the peer from now on, at this address, and dial again whenever it ends.
+    Connect { peer: NodeId, address: String },
+    /// Don't dial the peer any more. A stream that it dialled may stay.
+    Disconnect { peer: NodeId },
+    /// Say hello to this address, once; its answer comes in as `Event::Hello`.
+    Probe { address: String },
+    /// A member's record is new or changed; `before` is the state it had, None if it wasn't known.
+    Changed { record: MemberRecord, before: Option<MemberState> },
+    /// Out of the list: removed by a committed view, or forgotten.
+    Removed { node: NodeId },
+    /// This agent refuted what was said of it. To be durable before the next start, which uses a higher one.
+    Refuted { incarnation: Incarnation },
+    /// Two living processes speak as this node; one must be refused and both be reported.
+    Duplicate { node: NodeId, sessions: [SessionId; 2] },
+}
+
+/// What is kept of one peer beside its record.
+#[derive(Clone, Debug)]
+struct Link {
+    edge: Edge,
+    /// What the next heartbeat to it carries.
+    exchange: Exchange,
+    sent: u64,
+    sessions: Option<Sessions>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Membership {
+    me: MemberRecord,
+    timing: Timing,
+    rng: Rng,
+    health: LocalHealth,
+    table: Table,
+    gossip: Gossip,
+    links: BTreeMap<NodeId, Link>,
+    /// The streams asked for, and where.
+    wanted: BTreeMap<NodeId, String>,
+    seeds: Vec<String>,
+    my_sessions: Sessions,
+    leaving: bool,
+    heartbeat_at: Instant,
+    probe_at: Instant,
+    exchange_at: Instant,
+}
+
+impl Membership {
+    /// `me.incarnation` must be higher than any that an earlier life of this node used.
+    #[must_use]
+    pub fn new(me: MemberRecord, timing: Timing, now: Instant, seed: u64) -> Self {
+        assert!(me.state == MemberState::Alive, "an agent that starts is alive");
+        let mut table = Table::default();
+        table.set(me.clone());
+        Self {
+            timing,
+            rng: Rng::new(seed),
+            health: LocalHealth::new(&timing, now),
+            table,
+            gossip: Gossip::default(),
+            links: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            seeds: Vec::new(),
+            my_sessions: Sessions::new(me.session, now),
+            leaving: false,
+            heartbeat_at: now,
+            probe_at: now,
+            exchange_at: now + EXCHANGE_EVERY,
+            me,
+        }
+    }
+
+    /// This agent's own record, as it stands now.
+    #[must_use]
+    pub fn me(&self) -> &MemberRecord {
+        &self.me
+    }
+
+    /// Every member, this agent too, by id.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.table.iter()
+    }
+
+    #[must_use]
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        self.table.get(node)
+    }
+
+    /// How long the peer has been silent to this agent, less this agent's own stalls.
+    #[must_use]
+    pub fn silence(&self, now: Instant, peer: NodeId) -> Option<Duration> {
+        self.links.get(&peer).map(|link| link.edge.silence(now))
+    }
+
+    /// What to say at the beginning of a stream, and in answer to another's hello.
+    #[must_use]
+    pub fn hello(&mut self) -> Hello {
+        Hello { record: self.me.clone(), members: gossip::everything(&self.table, &mut self.rng) }
+    }
+
+    /// What this agent itself tells the cut detector, if it votes; the others' reports are in their heartbeats.
+    #[must_use]
+    pub fn report(&self, now: Instant) -> Report {
+        Report { observer: self.me.node, view: self.table.view(), silences: self.silences(now) }
+    }
+
+    /// The only way in. `now` may not run backwards.
+    pub fn step(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
+        let slept = self.health.observe(now);
+        self.excuse(slept);
+        match event {
+            Event::Tick => self.tick(now, effects),
+            Event::Heartbeat(heartbeat) => self.hear(now, &heartbeat, effects),
+            Event::Hello(hello) => {
+                self.merge(now, &hello.record, effects);
+                for record in hello.members.iter().take(FULL_MAX) {
+                    self.merge(now, record, effects);
+                }
+            }
+            Event::StreamOpened { peer } => {
+                let link = self.links.entry(peer).or_insert_with(|| Link::new(now));
+                link.edge.opened();
+                link.exchange = Exchange::Ask;
+                self.send(now, peer, effects);
+            }
+            Event::StreamEnded { peer } => self.stream_ended(now, peer, effects),
+            Event::View(view) => self.commit(now, &view, effects),
+            Event::Seeds(mut seeds) => {
+                seeds.truncate(SEEDS_MAX);
+                self.seeds = seeds;
+            }
+            Event::Late(by) => {
+                let slept = self.health.late(now, by);
+                self.excuse(slept);
+            }
+            Event::Leave => self.leave(now, effects),
+        }
+        self.rewire(effects);
+    }
+
+    /// Nobody is blamed for what this agent slept through.
+    fn excuse(&mut self, slept: Duration) {
+        if !slept.is_zero() {
+            self.links.values_mut().for_each(|link| link.edge.credit(slept));
+        }
+    }
+
+    fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let peers: Vec<NodeId> = self.links.keys().copied().collect();
+        for &peer in &peers {
+            self.judge(now, peer, effects);
+            self.forget(now, peer, effects);
+        }
+        if now >= self.exchange_at {
+            self.exchange_at = now + EXCHANGE_EVERY;
+            let open: Vec<NodeId> = peers.into_iter().filter(|p| self.is_open(*p)).collect();
+            if !open.is_empty() {
+                let chosen = open[self.rng.below(open.len())];
+                self.links.get_mut(&chosen).expect("it was just listed").exchange = Exchange::Ask;
+            }
+        }
+        if now >= self.heartbeat_at {
+            self.heartbeat_at =
+                (self.heartbeat_at + self.timing.heartbeat).max(now + self.timing.heartbeat / 2);
+            self.send_all(now, effects);
+        }
+        if now >= self.probe_at {
+            self.probe_at = now + PROBE_EVERY;
+            effects.extend(self.probe());
+        }
+    }
+
+    fn is_open(&self, peer: NodeId) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.edge.is_open())
+    }
+
+    /// Suspects a peer whose silence is odd.
+    fn judge(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
+        let odd = self.links.get(&peer).is_some_and(|link| link.edge.is_suspicious(now, &self.timing));
+        if !odd || self.leaving || self.health.in_grace(now) {
+            return;
+        }
+        let Some(member) = self.table.get(peer).filter(|m| m.record.state == MemberState::Alive) else {
+            return;
+        };
+        let suspected = MemberRecord { state: MemberState::Suspect, ..member.record.clone() };
+        self.merge(now, &suspected, effects);
+    }
+
+    /// Drops who was never committed and isn't heard.
+    fn forget(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
+        let Some(link) = self.links.get(&peer) else { return };
+        let silent = !link.edge.is_open() && link.edge.silence(now) >= FORGET_AFTER;
+        let uncommitted = self.table.get(peer).is_some_and(|m| m.committed.is_none());
+        if silent && uncommitted && self.table.view().0 > 0 {
+            let change = self.table.forget(peer);
+            self.follow(now, change, effects);
+        }
+    }
+
+    fn hear(&mut self, now: Instant, heartbeat: &Heartbeat, effects: &mut Vec<Effect>) {
+        let from = heartbeat.from;
+        for record in heartbeat.deltas.iter().take(FULL_MAX) {
+            self.merge(now, record, effects);
+        }
+        if from == self.me.node {
+            self.meet_myself(now, heartbeat.session, effects);
+            return;
+        }
+        let current = self.table.get(from).map(|m| m.record.incarnation);
+        let Some(link) = self.links.get_mut(&from) else { return };
+        let sessions = link.sessions.get_or_insert_with(|| Sessions::new(heartbeat.session, now));
+        if let Some(sessions) = sessions.heard(now, heartbeat.session) {
+            effects.push(Effect::Duplicate { node: from, sessions });
+        }
+        // The last words of an earlier life are no sign of the present one.
+        if current.is_some_and(|current| heartbeat.incarnation < current)
+            && link.edge.is_of_another(heartbeat.session)
+        {
+            return;
+        }
+        if link.edge.heard(now, heartbeat.session, heartbeat.seq) && heartbeat.exchange == Exchange::Ask {
+            link.answer();
+        }
+    }
+
+    fn stream_ended(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        link.edge.closed(now);
+        if self.table.get(peer).is_none() {
+            self.links.remove(&peer);
+        }
+        self.judge(now, peer, effects);
+    }
+
+    fn commit(&mut self, now: Instant, view: &View, effects: &mut Vec<Effect>) {
+        for change in self.table.commit(view) {
+            match change {
+                Change::Updated { node, .. } if node == self.me.node => {
+                    let said = self.table.get(node).expect("it was just updated").record.clone();
+                    self.table.set(self.me.clone());
+                    self.hear_of_myself(now, &said, effects);
+                }
+                change => self.follow(now, Some(change), effects),
+            }
+        }
+    }
+
+    fn leave(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.leaving = true;
+        self.me.state = MemberState::Left;
+        self.tell_of_myself();
+        effects.push(Effect::Changed { record: self.me.clone(), before: Some(MemberState::Alive) });
+        self.send_all(now, effects);
+    }
+
+    /// Takes one record from gossip.
+    fn merge(&mut self, now: Instant, record: &MemberRecord, effects: &mut Vec<Effect>) {
+        if record.node == self.me.node {
+            self.hear_of_myself(now, record, effects);
+        } else {
+            let change = self.table.merge(record);
+            self.follow(now, change, effects);
+        }
+    }
+
+    /// What a change of the table brings with it.
+    fn follow(&mut self, now: Instant, change: Option<Change>, effects: &mut Vec<Effect>) {
+        match change {
+            None => {}
+            Some(Change::Removed { node }) => {
+                self.links.remove(&node);
+                self.gossip.drop(node);
+                effects.push(Effect::Removed { node });
+            }
+            Some(Change::Updated { node, before }) => {
+                let record = self.table.get(node).expect("it was just updated").record.clone();
+                let link = self.links.entry(node).or_insert_with(|| Link::new(now));
+                if before == Some(MemberState::Suspect) && record.state == MemberState::Alive {
+                    link.edge.vouched(now);
+                }
+                self.gossip.tell(node, self.table.len());
+                effects.push(Effect::Changed { record, before });
+            }
+        }
+    }
+
+    /// Somebody says something of this agent that it didn't say itself: it says otherwise, and louder.
+    fn hear_of_myself(&mut self, now: Instant, said: &MemberRecord, effects: &mut Vec<Effect>) {
+        let foreign = said.session != self.me.session;
+        let wrong = said.state != MemberState::Alive || foreign;
+        if self.leaving || said.incarnation < self.me.incarnation || !wrong {
+            return;
+        }
+        self.me.incarnation = Incarnation(said.incarnation.0.saturating_add(1));
+        self.tell_of_myself();
+        effects.push(Effect::Refuted { incarnation: self.me.incarnation });
+        if foreign && said.state <= MemberState::Suspect {
+            self.meet_myself(now, said.session, effects);
+        }
+    }
+
+    fn tell_of_myself(&mut self) {
+        // Removed by a view, it isn't a member any more, whatever it thinks of itself.
+        if self.table.get(self.me.node).is_some() {
+            self.table.set(self.me.clone());
+            self.gossip.tell(self.me.node, self.table.len());
+        }
+    }
+
+    /// Another session speaks as this node, and so does this one.
+    fn meet_myself(&mut self, now: Instant, session: SessionId, effects: &mut Vec<Effect>) {
+        let found = self.my_sessions.heard(now, session);
+        if let Some(sessions) = self.my_sessions.heard(now, self.me.session).or(found) {
+            effects.push(Effect::Duplicate { node: self.me.node, sessions });
+        }
+    }
+
+    fn send_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let open: Vec<NodeId> = self.links.keys().copied().filter(|p| self.is_open(*p)).collect();
+        for peer in open {
+            self.send(now, peer, effects);
+        }
+    }
+
+    fn send(&mut self, now: Instant, to: NodeId, effects: &mut Vec<Effect>) {
+        let silences = self.silences(now);
+        let Some(link) = self.links.get_mut(&to) else { return };
+        link.sent += 1;
+        let exchange = core::mem::take(&mut link.exchange);
+        let mut deltas = match exchange {
+            Exchange::Deltas => self.gossip.news(&self.table),
+            Exchange::Ask | Exchange::Answer => gossip::everything(&self.table, &mut self.rng),
+        };
+        // Who is spoken ill of hears it from everyone whom it can still reach, until it refuted.
+        let of_it = self.table.get(to).map(|m| &m.record);
+        if let Some(record) = of_it.filter(|r| r.state != MemberState::Alive && !deltas.contains(r)) {
+            deltas.push(record.clone());
+        }
+        let heartbeat = Heartbeat {
+            from: self.me.node,
+            session: self.me.session,
+            incarnation: self.me.incarnation,
+            seq: link.sent,
+            health: self.health.score(),
+            view: self.table.view(),
+            exchange,
+            deltas,
+            silences,
+        };
+        effects.push(Effect::Send { to, heartbeat });
+    }
+
+    /// Whom this agent doesn't hear, of those that count as alive.
+    fn silences(&self, now: Instant) -> Vec<Silence> {
+        let alive = |m: &Member| {
+            m.committed.map_or(m.record.state <= MemberState::Suspect, |c| c.state == NodeState::Alive)
+        };
+        let mut silences: Vec<Silence> = self
+            .links
+            .iter()
+            .filter(|(node, _)| self.table.get(**node).is_some_and(alive))
+            .map(|(&node, Link { edge, .. })| Silence {
+                node,
+                silence: edge.silence(now),
+                never: !edge.ever_heard(),
+                ended: edge.ended(now),
+            })
+            .filter(|s| s.never || s.silence > self.timing.heartbeat || s.ended.is_some())
+            .collect();
+        silences.sort_by(|a, b| b.silence.cmp(&a.silence));
+        silences.truncate(SILENCES_MAX);
+        silences
+    }
+
+    /// One address that may lead to another part of the cluster.
+    fn probe(&mut self) -> Option<Effect> {
+        let dead =
+            self.table.iter().filter(|m| m.record.state == MemberState::Dead).map(|m| &m.record.address);
+        let unreached = |a: &&String| {
+            **a != self.me.address && !self.wanted.iter().any(|(peer, at)| at == *a && self.is_open(*peer))
+        };
+        let choices: Vec<&String> = self.seeds.iter().chain(dead).filter(unreached).collect();
+        if choices.is_empty() || self.leaving {
+            return None;
+        }
+        let address = choices[self.rng.below(choices.len())].clone();
+        Some(Effect::Probe { address })
+    }
+
+    /// Asks for the streams that the overlay wants and doesn't have yet, at the newest addresses.
+    fn rewire(&mut self, effects: &mut Vec<Effect>) {
+        let peers = overlay::peers(self.me.node, &self.table);
+        let gone: Vec<NodeId> = self.wanted.keys().copied().filter(|p| !peers.contains(p)).collect();
+        for peer in gone {
+            self.wanted.remove(&peer);
+            effects.push(Effect::Disconnect { peer });
+        }
+        for peer in peers {
+            let address = &self.table.get(peer).expect("peers are members").record.address;
+            if self.wanted.get(&peer) != Some(address) {
+                self.wanted.insert(peer, address.clone());
+                effects.push(Effect::Connect { peer, address: address.clone() });
+            }
+        }
+    }
+}
+
+impl Link {
+    fn new(now: Instant) -> Self {
+        Self { edge: Edge::new(now), exchange: Exchange::Deltas, sent: 0, sessions: None }
+    }
+
+    fn answer(&mut self) {
+        // An own question carries the answer as well.
+        if self.exchange == Exchange::Deltas {
+            self.exchange = Exchange::Answer;
+        }
+    }
+}

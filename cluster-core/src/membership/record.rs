@@ -1,0 +1,196 @@
+//! What agents tell each other: one record a member, heartbeats, the committed view, and which of two records wins.
+//!
+//! Not here: when anything is said, and what follows from it.
+
+use crate::{
+    ids::{Incarnation, NodeId, SessionId, ViewEpoch},
+    ledger::{Ledger, NodeState, Role},
+};
+use core::{cmp::Ordering, time::Duration};
+
+/// What gossip says of a member; at equal incarnations the later one of these wins (SWIM, section 4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemberState {
+    Alive,
+    /// Somebody hears nothing of it. For people to see; nothing is decided by it.
+    Suspect,
+    /// Declared so by a committed decision.
+    Dead,
+    /// Gone by its own word, or by a committed decision.
+    Left,
+}
+
+impl From<NodeState> for MemberState {
+    fn from(state: NodeState) -> Self {
+        match state {
+            NodeState::Alive => Self::Alive,
+            NodeState::Dead => Self::Dead,
+            NodeState::Left => Self::Left,
+        }
+    }
+}
+
+/// The agent's process, as apart from its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AgentState {
+    #[default]
+    Up,
+    /// Its host answers, it doesn't.
+    Stalled,
+    Gone,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRecord {
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub state: MemberState,
+    pub session: SessionId,
+    pub agent: AgentState,
+    pub name: String,
+    /// Where its gRPC port is reached.
+    pub address: String,
+    /// Where its HTTP port is reached, if it has one.
+    pub http: Option<String>,
+    pub zone: String,
+    pub role: Role,
+    pub version: String,
+}
+
+impl MemberRecord {
+    /// Whether this record replaces `other`, which is of the same node. A total order, so that all tables that have
+    /// seen the same records hold the same ones, in whatever order they came.
+    #[must_use]
+    pub fn beats(&self, other: &Self) -> bool {
+        assert!(self.node == other.node, "records of two nodes can't be compared");
+        self.order(other) == Ordering::Greater
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let by_rule = (self.incarnation, self.state).cmp(&(other.incarnation, other.state));
+        // The rest only breaks ties between records that no honest single life of a node can produce.
+        by_rule
+            .then_with(|| (self.session, self.agent).cmp(&(other.session, other.agent)))
+            .then_with(|| (&self.address, &self.http).cmp(&(&other.address, &other.http)))
+            .then_with(|| (&self.name, &self.zone).cmp(&(&other.name, &other.zone)))
+            .then_with(|| (&self.version, self.role as u8).cmp(&(&other.version, other.role as u8)))
+    }
+}
+
+/// What one observer says of one peer that it doesn't hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    pub node: NodeId,
+    /// Since the last sign, less the observer's own stalls; since it first knew of the peer if `never` is set.
+    pub silence: Duration,
+    /// The observer never heard this life of the peer at all, so it can't vouch for any moment of it.
+    pub never: bool,
+    /// How long ago its stream to the observer ended, if no other stands.
+    pub ended: Option<Duration>,
+}
+
+/// All that one observer doesn't hear. Who isn't listed, but is in the view `view`, was heard within a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub observer: NodeId,
+    /// The committed view that the observer speaks of; zero when it has none yet.
+    pub view: ViewEpoch,
+    pub silences: Vec<Silence>,
+}
+
+/// How many records a heartbeat carries, and whether it wants as many back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exchange {
+    /// Only what changed of late.
+    #[default]
+    Deltas,
+    /// All that the sender knows; the receiver's next heartbeat answers in kind.
+    Ask,
+    /// All that the sender knows.
+    Answer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub from: NodeId,
+    pub session: SessionId,
+    pub incarnation: Incarnation,
+    /// Counts the heartbeats of one session to one peer, from 1.
+    pub seq: u64,
+    /// The sender's own trouble: 0 is well, `local_health::SCORE_MAX` is very late all the time.
+    pub health: u8,
+    pub view: ViewEpoch,
+    pub exchange: Exchange,
+    pub deltas: Vec<MemberRecord>,
+    pub silences: Vec<Silence>,
+}
+
+impl Heartbeat {
+    /// What the cut detector needs of it.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report { observer: self.from, view: self.view, silences: self.silences.clone() }
+    }
+}
+
+/// What two agents say first: the joiner of itself, the seed of all that it knows. Also the answer to a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    pub record: MemberRecord,
+    pub members: Vec<MemberRecord>,
+}
+
+/// The members as the ledger has them. Whole: who isn't in it was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    pub epoch: ViewEpoch,
+    pub members: Vec<ViewMember>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewMember {
+    pub node: NodeId,
+    pub name: String,
+    pub address: String,
+    pub zone: String,
+    pub role: Role,
+    pub version: String,
+    pub state: NodeState,
+    pub incarnation: Incarnation,
+    pub session: SessionId,
+}
+
+impl From<&Ledger> for View {
+    fn from(ledger: &Ledger) -> Self {
+        let members = ledger.nodes.iter().map(|(&node, n)| ViewMember {
+            node,
+            name: n.profile.name.clone(),
+            address: n.profile.address.clone(),
+            zone: n.profile.zone.clone(),
+            role: n.profile.role,
+            version: n.profile.version.clone(),
+            state: n.state,
+            incarnation: n.incarnation,
+            session: n.session,
+        });
+        Self { epoch: ledger.view_epoch, members: members.collect() }
+    }
+}
+
+impl From<&ViewMember> for MemberRecord {
+    fn from(m: &ViewMember) -> Self {
+        Self {
+            node: m.node,
+            incarnation: m.incarnation,
+            state: m.state.into(),
+            session: m.session,
+            agent: AgentState::Up,
+            name: m.name.clone(),
+            address: m.address.clone(),
+            http: None,
+            zone: m.zone.clone(),
+            role: m.role,
+            version: m.version.clone(),
+        }
+    }
+}
