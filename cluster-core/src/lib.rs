@@ -4,4 +4,5 @@
 //! done comes out as data. The agent feeds the same machines that the simulator does.
 
 pub mod ids;
+pub mod instance;
 pub mod time;
