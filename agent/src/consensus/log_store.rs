@@ -33,6 +33,8 @@ struct Mirror {
     committed: Option<RaftLogId>,
     purged: Option<RaftLogId>,
     entries: BTreeMap<u64, Entry>,
+    /// Truncations so far: a sync of what one of them cut off says nothing about what came in its place.
+    truncations: u64,
 }
 
 /// Cheap to clone; also openraft's reader.
@@ -61,6 +63,7 @@ impl LogStore {
                 .map_err(damaged)?,
             purged: recovered.purged.map(|b| decode("purged mark", &b)).transpose().map_err(damaged)?,
             entries: BTreeMap::new(),
+            truncations: 0,
         };
         for (index, bytes) in recovered.entries {
             let entry: Entry = decode("log entry", &bytes).map_err(damaged)?;
@@ -94,6 +97,13 @@ impl LogStore {
         }
     }
 
+    /// What was found on disk is on disk.
+    pub(crate) fn replayed(&self) {
+        if let Some(last) = self.last() {
+            self.observed.durable(last.index());
+        }
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.lock().entries.len() as u64
     }
@@ -104,6 +114,14 @@ impl LogStore {
 
     pub(crate) fn purged(&self) -> Option<RaftLogId> {
         self.lock().purged
+    }
+
+    /// Entries up to `last` are on disk, unless a truncation came in between.
+    fn synced(&self, truncations: u64, last: u64) {
+        let mirror = self.lock();
+        if mirror.truncations == truncations {
+            self.observed.durable(last);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Mirror> {
@@ -198,12 +216,16 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let mut encoded = Vec::new();
         let mut first = None;
+        let mut last = 0;
+        let truncations;
         {
             let mut mirror = self.lock();
+            truncations = mirror.truncations;
             for entry in entries {
                 // Before it is written: whatever the observer concludes must hold once a peer hears of the entry.
                 self.observed.appended(&entry);
                 first.get_or_insert(entry.index());
+                last = entry.index();
                 if self.file.is_some() {
                     encoded.push(encode(&entry));
                 }
@@ -213,12 +235,17 @@ impl RaftLogStorage<Types> for LogStore {
         match (&self.file, first) {
             (Some(file), Some(first)) => {
                 // Called by the writer thread after the sync that holds these entries.
+                let store = self.clone();
                 let done = Box::new(move |result: Result<(), StorageError>| {
+                    if result.is_ok() {
+                        store.synced(truncations, last);
+                    }
                     callback.io_completed(result.map_err(io::Error::other));
                 });
                 file.submit(Write::Append { first, entries: encoded }, done).await.map_err(io::Error::other)
             }
             _ => {
+                self.synced(truncations, last);
                 callback.io_completed(Ok(()));
                 Ok(())
             }
@@ -229,6 +256,7 @@ impl RaftLogStorage<Types> for LogStore {
         let from = last.map_or(0, |last| last.index() + 1);
         {
             let mut mirror = self.lock();
+            mirror.truncations += 1;
             self.observed.truncated(from);
             mirror.entries.split_off(&from);
         }

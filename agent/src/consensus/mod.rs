@@ -75,6 +75,8 @@ pub trait LogObserver: Send + Sync + 'static {
     /// `voters` is in force from now on: after an append, and again after a start, a truncation or a snapshot that
     /// changed it. While `joint`, `voters` are those of both halves.
     fn voters_appended(&self, at: LogId, voters: &[NodeId], joint: bool);
+    /// Entries up to this index, as told last, are synced to disk: a crash can't take them away any more.
+    fn durable(&self, upto: u64);
     /// Entries at `from_index` and after it are gone.
     fn truncated(&self, from_index: u64);
     /// Everything up to `at` is now as the snapshot says; entries behind it stay.
@@ -301,6 +303,7 @@ fn open_store(
         return Err(StorageError::Missing { path, because: "the log was purged behind it" }.into());
     }
     log.replay(snapshot.as_ref());
+    log.replayed();
     Ok((log, file, machine))
 }
 

@@ -52,6 +52,10 @@ impl Observed {
         }
     }
 
+    pub(crate) fn durable(&self, upto: u64) {
+        self.observer.durable(upto);
+    }
+
     pub(crate) fn truncated(&self, from_index: u64) {
         let mut history = self.lock();
         let before = history.len();

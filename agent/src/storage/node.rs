@@ -2,9 +2,15 @@
 //! ledger has that, and an address is never part of an identity.
 
 use super::{StorageError, files};
-use cluster_core::ids::{ClusterId, NodeId};
+use cluster_core::{
+    founding::Pledge,
+    ids::{ClusterId, NodeId},
+};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 const NODE_FILE: &str = "node.json";
 const FORMAT: u32 = 1;
@@ -23,15 +29,6 @@ pub struct Identity {
     pub incarnation: u64,
     /// Milliseconds since 1970, by this host's clock.
     pub created_at_ms: u64,
-}
-
-/// A node's word that it founds with these and no others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pledge {
-    pub founder: NodeId,
-    pub members: Vec<NodeId>,
-    /// The founder gave the set up; the pledge binds no longer.
-    pub abandoned: bool,
 }
 
 /// The file of one data directory. Everything blocks.
@@ -59,8 +56,8 @@ struct Stored {
 #[serde(deny_unknown_fields)]
 struct StoredPledge {
     founder: String,
-    members: Vec<String>,
-    abandoned: bool,
+    /// Addresses by id.
+    members: BTreeMap<String, String>,
 }
 
 /// Read before the rest, so that a newer file is called newer and not damaged.
@@ -106,8 +103,7 @@ impl NodeFile {
             cluster_id: identity.cluster_id.map(|id| id.to_string()),
             pledge: identity.pledge.as_ref().map(|pledge| StoredPledge {
                 founder: pledge.founder.to_string(),
-                members: pledge.members.iter().map(NodeId::to_string).collect(),
-                abandoned: pledge.abandoned,
+                members: pledge.members.iter().map(|(id, at)| (id.to_string(), at.clone())).collect(),
             }),
             incarnation: identity.incarnation,
             created_at_ms: identity.created_at_ms,
@@ -131,8 +127,11 @@ impl NodeFile {
             None => None,
             Some(pledge) => Some(Pledge {
                 founder: id(&pledge.founder)?,
-                members: pledge.members.iter().map(|m| id(m)).collect::<Result<_, _>>()?,
-                abandoned: pledge.abandoned,
+                members: pledge
+                    .members
+                    .iter()
+                    .map(|(member, at)| Ok((id(member)?, at.clone())))
+                    .collect::<Result<_, StorageError>>()?,
             }),
         };
         Ok(Identity {
@@ -159,8 +158,7 @@ mod tests {
             cluster_id: Some(ClusterId(7)),
             pledge: Some(Pledge {
                 founder: NodeId(1),
-                members: vec![NodeId(1), NodeId(0xab)],
-                abandoned: false,
+                members: [(NodeId(1), "n1:7400".into()), (NodeId(0xab), "n2:7400".into())].into(),
             }),
             incarnation: 3,
             created_at_ms: 1_700_000_000_000,
