@@ -5,5 +5,6 @@
 
 pub mod ids;
 pub mod ledger;
+pub mod limits;
 pub mod time;
 pub mod timing;
