@@ -10,6 +10,7 @@ pub mod ids;
 pub mod instance;
 pub mod lease;
 pub mod ledger;
+pub mod limits;
 pub mod membership;
 pub mod recovery;
 pub mod time;
