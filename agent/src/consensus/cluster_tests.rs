@@ -167,7 +167,7 @@ async fn a_restart_of_all_voters_keeps_every_acknowledged_write() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_lags_behind_the_log_gets_the_snapshot_in_pieces() {
-    let cluster = Cluster::three(compact_soon, 5 * CHUNK_BYTES / 2).await;
+    let mut cluster = Cluster::three(compact_soon, 5 * CHUNK_BYTES / 2).await;
     let leader = cluster.leader().await;
     let late = cluster.follower().await;
     cluster.cut(late);
@@ -178,6 +178,9 @@ async fn a_voter_that_lags_behind_the_log_gets_the_snapshot_in_pieces() {
     cluster.heal();
     cluster.until("it caught up", |c| c.seen(late).len() == 600).await;
     assert!(!cluster.nodes[&late].witness.installed.lock().unwrap().is_empty());
+    cluster.kill(late).await;
+    cluster.start(late).await;
+    cluster.until("it has kept what it was sent", |c| c.seen(late).len() == 600).await;
     cluster.stop().await;
 }
 

@@ -112,6 +112,19 @@ async fn the_observer_hears_of_an_entry_before_its_write_is_submitted() {
 }
 
 #[tokio::test]
+async fn a_committed_mark_ahead_of_the_log_is_only_a_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::Directory { path: dir.path().join("raft"), must_exist: false };
+    let open = || open_store(&store, Box::new(Numbers::default()), Arc::new(Witness::default())).unwrap();
+    let (mut log, file, _) = open();
+    log.save_committed(Some(RaftLogId::new_term_index(1, 5))).await.unwrap();
+    log.blocking_append([blank(1, 0), blank(1, 1)]).await.unwrap();
+    file.unwrap().close().await;
+    let (mut log, _, _) = open();
+    assert_eq!(log.read_committed().await.unwrap(), Some(RaftLogId::new_term_index(1, 1)));
+}
+
+#[tokio::test]
 async fn a_snapshot_without_its_log_is_no_fresh_start() {
     let dir = tempfile::tempdir().unwrap();
     let path: PathBuf = dir.path().join("raft");
