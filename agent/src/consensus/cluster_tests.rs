@@ -1,7 +1,7 @@
 //! Three voters in one process: what the cluster promises while voters die, are cut off, return late or all restart.
 
 use super::{
-    ConsensusError, ProposeError, Role, Settings,
+    ConsensusError, PROPOSALS_IN_FLIGHT, ProposeError, Role, Settings,
     settings::{CHUNK_BYTES, COMMAND_BYTES},
     test_cluster::{Cluster, command},
 };
@@ -137,6 +137,22 @@ async fn a_leader_that_was_cut_off_knows_that_it_cant_be_sure() {
     assert_eq!(told[&at.index], command(2));
     assert!(!told.values().any(|c| *c == command(99)), "the observer wasn't told of the truncation");
     assert_ne!(new, old);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_followers_takes_a_bounded_number_of_writes() {
+    let cluster = Cluster::three(|s| s.propose_timeout = Duration::from_millis(300), 0).await;
+    let leader = cluster.leader().await;
+    cluster.cut(leader);
+    let lone = cluster.on(leader);
+    let all =
+        futures::future::join_all((0..PROPOSALS_IN_FLIGHT as u64).map(|n| lone.propose(command(n)))).await;
+    assert!(all.iter().all(|r| matches!(r, Err(ProposeError::TimedOut(_)))));
+    // Their callers have given up; they are still on their way.
+    assert!(matches!(lone.propose(command(0)).await, Err(ProposeError::Overloaded { .. })));
+    cluster.heal();
+    cluster.write(1).await;
     cluster.stop().await;
 }
 

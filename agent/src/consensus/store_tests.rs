@@ -7,7 +7,7 @@ use super::{
     settings::Store,
     state_machine::StateMachine,
     test_cluster::{Numbers, Witness},
-    types::{Command, Entry, RaftLogId, Types},
+    types::{Command, Entry, RaftLogId, Types, Vote},
 };
 use cluster_core::ids::NodeId;
 use openraft::{
@@ -109,6 +109,19 @@ async fn the_observer_hears_of_an_entry_before_its_write_is_submitted() {
     assert!(witness.log.lock().unwrap().is_empty());
     log.append([normal(1, 0, 3)], IOFlushed::noop()).await.unwrap();
     assert_eq!(witness.log.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_vote_outlives_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::Directory { path: dir.path().join("raft"), must_exist: false };
+    let open = || open_store(&store, Box::new(Numbers::default()), Arc::new(Witness::default())).unwrap();
+    let (mut log, file, _) = open();
+    let vote = Vote::new(7, 3);
+    log.save_vote(&vote).await.unwrap();
+    file.unwrap().close().await;
+    let (mut log, _, _) = open();
+    assert_eq!(log.read_vote().await.unwrap(), Some(vote));
 }
 
 #[tokio::test]

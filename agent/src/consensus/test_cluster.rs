@@ -221,7 +221,7 @@ impl Cluster {
             let leader = self.leader().await;
             match self.on(leader).propose(command(number)).await {
                 Ok((at, _)) => return at,
-                Err(ProposeError::TooLarge { .. } | ProposeError::Overloaded { .. }) => panic!("too much"),
+                Err(error @ ProposeError::TooLarge { .. }) => panic!("{error}"),
                 Err(_) => assert!(start.elapsed() < PATIENCE, "no voter takes the write"),
             }
         }
