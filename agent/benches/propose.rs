@@ -1,4 +1,4 @@
-//! What a write costs and how long an election takes: three voters in one process, joined by function calls, each
+//! What a write costs and how long an election takes, idle and with every core busy: three voters in one process, joined by function calls, each
 //! with its log on a real disk. `cargo bench -p holdfast --bench propose`.
 //!
 //! The three share cores and disk, so figures are for comparing, not for promising. No network is in them.
@@ -19,6 +19,8 @@ const COMMAND: &[u8] = &[7; 100];
 const ONE_BY_ONE: usize = 2_000;
 const TOGETHER: usize = 40_000;
 const ELECTIONS: usize = 10;
+const BURNERS: usize = 10;
+const BUSY: Duration = Duration::from_secs(10);
 
 struct Nothing;
 
@@ -105,7 +107,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         report(&format!("{what} to next write"), took);
     }
+    let changes = busy(&voters).await;
+    println!("{BURNERS} busy threads for {BUSY:?}: the term grew by {changes}");
     Ok(())
+}
+
+/// How many terms the voters go through while other threads want every core; none is what one wants.
+async fn busy(voters: &BTreeMap<NodeId, Consensus>) -> u64 {
+    let term = || voters.values().map(|v| v.status().term).max().unwrap_or_default();
+    let (before, until) = (term(), Instant::now() + BUSY);
+    let burners: Vec<_> =
+        (0..BURNERS).map(|_| std::thread::spawn(move || while Instant::now() < until {})).collect();
+    tokio::time::sleep(BUSY).await;
+    for burner in burners {
+        burner.join().expect("a loop doesn't panic");
+    }
+    term() - before
 }
 
 async fn propose(leader: &Consensus) -> Result<Duration, Box<dyn Error + Send + Sync>> {
