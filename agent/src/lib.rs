@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod consensus;
 pub mod limits;
+pub mod run;
 pub mod security;
 pub mod shared;
 pub mod storage;

@@ -55,6 +55,8 @@ pub const SEND_WITHIN_MAX_MS: u64 = 10_000;
 
 /// Names of workloads, zones, channels, ports and label keys; longer ones are refused.
 pub const NAME_BYTES: usize = 63;
+/// Who asked; the rest is cut off.
+pub const ACTOR_BYTES: usize = 256;
 /// Names of nodes: a host's name may be so long.
 pub const NODE_NAME_BYTES: usize = 64;
 /// Paths, addresses and the values of labels; longer ones are refused.

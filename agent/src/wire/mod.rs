@@ -5,4 +5,5 @@ pub mod codec;
 pub mod convert;
 pub mod peer;
 pub mod peer_server;
+pub mod server;
 pub mod streams;

@@ -8,7 +8,8 @@
 use super::{
     apply::{Entry, Outcome, reject},
     command::{Body, Phase, Rejection, Reply, SendOutcome},
-    state::{Alert, AlertingConfig, Channel, EventType, Intent, Ledger, Notification, NotificationState},
+    state::{EventType, Ledger},
+    state_alert::{Alert, AlertingConfig, Channel, Intent, Notification, NotificationState},
     validate,
 };
 use crate::limits::{
