@@ -6,6 +6,7 @@
 pub mod alerting;
 pub mod ids;
 pub mod ledger;
+pub mod limits;
 pub mod recovery;
 pub mod time;
 pub mod timing;

@@ -37,6 +37,7 @@ pub(crate) struct Play {
     queue: Vec<(u64, Happens)>,
     last_ack: BTreeMap<NodeId, u64>,
     off: BTreeSet<NodeId>,
+    ending: BTreeSet<Generation>,
     pub mute_voters: BTreeSet<NodeId>,
     /// Workloads that never come up: their node gives up at once.
     pub broken: BTreeSet<String>,
@@ -74,6 +75,7 @@ impl Play {
             queue: Vec::new(),
             last_ack: BTreeMap::new(),
             off: BTreeSet::new(),
+            ending: BTreeSet::new(),
             mute_voters: BTreeSet::new(),
             broken: BTreeSet::new(),
             answers_after: BTreeMap::new(),
@@ -167,13 +169,8 @@ impl Play {
                     soon(40, Report::Running { pid: 4_711, started_at, unconfined: false });
                 }
             }
-            Body::Evicted { workload, index, generation, reason } => {
+            Body::Evicted { workload, index, reason, .. } => {
                 self.say(format!("evicted {workload}/{index}: {reason}"));
-                if let Some(node) = self.node_of(workload, *index) {
-                    let ended = Report::Ended { exit: None };
-                    let report = Happens::Report(node, workload.clone(), *index, *generation, ended);
-                    self.queue.push((self.now + 30, report));
-                }
             }
             Body::AlertRaised { summary, name, .. } => self.say(format!("alert {name}: {summary}")),
             Body::AlertEnded { summary, .. } => self.say(format!("ended: {summary}")),
@@ -208,8 +205,26 @@ impl Play {
             for (_, happens) in due {
                 self.happen(happens);
             }
+            self.nodes_stop();
             self.step(Input::Tick, alerting::Input::Tick);
         }
+    }
+
+    /// Nodes end what is evicted or not wanted, within 30 ms.
+    fn nodes_stop(&mut self) {
+        let ending = self.ledger.placements().filter(|(name, index, placement)| {
+            placement.evicted.is_some() || *index >= self.ledger.desired(name)
+        });
+        let mut reports = Vec::new();
+        for (name, index, placement) in ending {
+            if self.ending.insert(placement.generation) {
+                let ended = Report::Ended { exit: None };
+                let report =
+                    Happens::Report(placement.node, name.to_owned(), index, placement.generation, ended);
+                reports.push((self.now + 30, report));
+            }
+        }
+        self.queue.extend(reports);
     }
 
     fn happen(&mut self, happens: Happens) {
