@@ -181,7 +181,7 @@ fn a_refusing_channel_is_tried_again_with_longer_waits_and_a_limit() {
         .collect();
     let waits: Vec<u64> = times.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000).collect();
     assert_eq!(waits, [1, 2, 4, 8], "{times:?}");
-    play.run(3_600_000);
+    play.run(1_300_000);
     assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Failed);
     assert_eq!(play.count("send hook"), 24);
 }
@@ -236,6 +236,23 @@ fn resolved_follows_firing_even_when_that_is_late() {
     assert_eq!(play.told.len(), 1, "its firing isn't settled");
     play.run(2_000);
     assert_eq!(play.told.len(), 2);
+    assert!(play.refused.is_empty(), "{:?}", play.refused);
+}
+
+#[test]
+fn alerts_that_no_rule_here_owns_are_left_alone() {
+    let mut play = shop();
+    play.commit(Body::AlertRaised {
+        name: "AgentDown".to_owned(),
+        severity: crate::ledger::Severity::Warning,
+        dedup_key: "AgentDown/n1".to_owned(),
+        failure: None,
+        labels: BTreeMap::new(),
+        summary: "n1's agent is gone".to_owned(),
+        description: String::new(),
+    });
+    play.run(5_000);
+    assert_eq!((play.told.len(), play.count("ended")), (1, 0));
 }
 
 #[test]

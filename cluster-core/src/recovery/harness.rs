@@ -394,6 +394,11 @@ impl Play {
         line.split(' ').next().and_then(|ms| ms.parse().ok()).expect("a line begins with its time")
     }
 
+    pub fn time_of_last(&self, what: &str) -> u64 {
+        let line = self.trace.iter().rfind(|line| line.contains(what)).expect("it happened");
+        line.split(' ').next().and_then(|ms| ms.parse().ok()).expect("a line begins with its time")
+    }
+
     pub fn count(&self, what: &str) -> usize {
         self.trace.iter().filter(|line| line.contains(what)).count()
     }

@@ -46,6 +46,40 @@ fn a_lost_hosts_singleton_moves_once_its_lease_is_over() {
 }
 
 #[test]
+fn a_loss_is_worked_through_in_this_order() {
+    let mut play = Play::new(&[""; 3]);
+    play.channels(&["hook"]);
+    play.apply(vec![singleton("counter"), replicas("web", 3)]);
+    play.run(200);
+    let (host, from) = (play.where_is("counter", 0), play.now);
+    play.lose(&[&host]);
+    play.run(3_000);
+    play.return_of(&host);
+    play.run(200);
+    let now_on = play.where_is("counter", 0);
+    let web = (0..3).map(|i| (i, play.where_is("web", i)));
+    let (index, web_on) =
+        web.max_by_key(|(i, _)| play.time_of_last(&format!("placed web/{i}"))).expect("three");
+    let moved = format!("counter moved to {now_on}, web/{index} moved to {web_on}");
+    play.expect(
+        from,
+        &format!(
+            "failure {host}
+             failure counter/0 (caused)
+             failure web/{index} (caused)
+             placed web/{index} on {web_on}
+             safe
+             placed counter/0 on {now_on}
+             alert NodeDead: {host} is dead: {moved}
+             send hook firing #1
+             {host} is back
+             ended: {host} is back, 4.10 s after it was last well
+             send hook resolved #1"
+        ),
+    );
+}
+
+#[test]
 fn without_a_majority_of_promises_nothing_is_safe() {
     let mut play = shop();
     let host = play.where_is("counter", 0);
