@@ -10,8 +10,8 @@ use super::{
 use crate::{
     ids::{FailureId, Generation, NodeId},
     ledger::{
-        FailureState, InstanceState, Ledger, Node, NodeState, Placement, Role, Scheduling, Slot, Subject,
-        Workload,
+        FailureState, InstanceState, Ledger, Lost, Node, NodeState, Placement, Role, Scheduling, Slot,
+        Subject, Workload,
     },
     time::WallTime,
 };
@@ -28,11 +28,10 @@ pub enum Need {
     },
     /// It should run, and nothing stands in the way but finding a node.
     Place,
+    /// It serves where it shouldn't; ending it can wait for a good moment.
     Evict {
         generation: Generation,
         reason: String,
-        /// It serves; ending it can wait for a good moment.
-        planned: bool,
     },
     /// Nothing more is tried.
     Abandon {
@@ -67,7 +66,7 @@ pub fn need(ledger: &Ledger, workload: &Workload, index: u32) -> Need {
         return if should_run(workload, index) { Need::Place } else { Need::Nothing };
     };
     match &slot.placement {
-        Some(placement) => placed(ledger, workload, index, slot, placement),
+        Some(placement) => placed(ledger, workload, index, placement),
         None => unplaced(ledger, workload, index, slot),
     }
 }
@@ -103,37 +102,17 @@ pub fn may_disturb(view: &View<'_>, workload: &Workload, index: u32) -> bool {
     others_serve && (somewhere || !ledger.nodes.values().any(placement::is_candidate))
 }
 
-fn placed(ledger: &Ledger, workload: &Workload, index: u32, slot: &Slot, placement: &Placement) -> Need {
-    if placement.evicted.is_some() {
+/// Of what isn't wanted any more the node sees to the end by itself.
+fn placed(ledger: &Ledger, workload: &Workload, index: u32, placement: &Placement) -> Need {
+    if placement.evicted.is_some() || !should_run(workload, index) {
         return Need::Nothing;
     }
-    let evict = |reason: String, planned| Need::Evict { generation: placement.generation, reason, planned };
-    if workload.deleted {
-        return evict("the workload was deleted".to_owned(), false);
-    }
-    if workload.stopped {
-        return evict("the workload was stopped".to_owned(), false);
-    }
-    if index >= workload.spec.replicas {
-        return evict(format!("only {} instances are wanted", workload.spec.replicas), false);
-    }
+    let evict = |reason| Need::Evict { generation: placement.generation, reason };
     let Some(node) = ledger.nodes.get(&placement.node) else { return Need::Nothing };
-    if placement.state == InstanceState::Failed {
-        return match failure_of(ledger, slot) {
-            None => Need::OpenFailure { caused_by: None },
-            Some((_, failure)) if failure.state == FailureState::Unrecoverable => Need::Nothing,
-            Some((id, _)) => match why_not_moved(ledger, workload, slot, placement.node) {
-                Some(reason) => Need::Abandon { failure: id, reason },
-                None => evict(format!("{} gave it up", node.profile.name), false),
-            },
-        };
-    }
     if node.profile.role == Role::Witness {
-        evict(format!("{} is a witness", node.profile.name), true)
+        evict(format!("{} is a witness", node.profile.name))
     } else if node.scheduling != Scheduling::Eligible && node.state == NodeState::Alive {
-        evict(format!("{} is drained", node.profile.name), true)
-    } else if placement.version != workload.version {
-        evict("a new version is wanted".to_owned(), true)
+        evict(format!("{} is drained", node.profile.name))
     } else {
         Need::Nothing
     }
@@ -145,47 +124,35 @@ fn unplaced(ledger: &Ledger, workload: &Workload, index: u32, slot: &Slot) -> Ne
     }
     match failure_of(ledger, slot) {
         Some((_, failure)) if failure.state == FailureState::Unrecoverable => return Need::Nothing,
-        None if is_move(slot) => return open_failure(ledger, slot),
         Some((id, _)) if slot.last == InstanceState::Failed => {
             if let Some(reason) = slot.avoid.and_then(|from| why_not_moved(ledger, workload, slot, from)) {
                 return Need::Abandon { failure: id, reason };
             }
         }
-        _ => {}
+        Some(_) => {}
+        None => {
+            if let Some(lost) = &slot.lost {
+                return open_failure(ledger, lost);
+            }
+        }
     }
-    if is_safe(ledger, workload, slot) { Need::Place } else { Need::Nothing }
+    if slot.waits_for.is_none() { Need::Place } else { Need::Nothing }
 }
 
 /// A slot that a node's loss took has that node's failure for its cause, which must therefore be open first.
-fn open_failure(ledger: &Ledger, slot: &Slot) -> Need {
-    if slot.last != InstanceState::Lost {
-        return Need::OpenFailure { caused_by: None };
-    }
-    let lost_with = slot.waits_for.and_then(|epoch| ledger.revocations.get(&epoch));
-    let node = lost_with.map(|revocation| revocation.node).or(slot.avoid);
-    let Some((id, node)) = node.and_then(|id| ledger.nodes.get(&id).map(|node| (id, node))) else {
-        return Need::OpenFailure { caused_by: None };
-    };
-    if node.failure.is_none() && node.death.is_some() {
+fn open_failure(ledger: &Ledger, lost: &Lost) -> Need {
+    let node = ledger.nodes.get(&lost.node);
+    if node.is_some_and(|node| node.failure.is_none() && node.death.is_some()) {
         return Need::Nothing;
     }
-    let caused_by = node.failure.or_else(|| {
-        // The node is back already: its newest failure, if that is the one that ended this epoch.
-        let since = lost_with.map(|revocation| revocation.revoked_at)?;
+    let caused_by = node.and_then(|node| node.failure).or_else(|| {
+        // The node is back already: its failure is the one that ended this epoch.
         let mut newest_first = ledger.failures.iter().rev();
         newest_first
-            .find(|(_, failure)| failure.subject == Subject::Node(id))
-            .filter(|(_, failure)| failure.declared_at >= since)
-            .map(|(failure, _)| *failure)
+            .find(|(_, f)| f.subject == Subject::Node(lost.node) && f.epoch == lost.death.epoch)
+            .map(|(id, _)| *id)
     });
     Need::OpenFailure { caused_by }
-}
-
-fn is_safe(ledger: &Ledger, workload: &Workload, slot: &Slot) -> bool {
-    let Some(epoch) = slot.waits_for.filter(|_| !workload.spec.recovery.keep_on_isolation) else {
-        return true;
-    };
-    ledger.revocations.get(&epoch).is_none_or(|revocation| revocation.safe_at.is_some())
 }
 
 /// Why a slot that `from` gave up isn't moved; `None` when it is.
@@ -194,8 +161,8 @@ fn why_not_moved(ledger: &Ledger, workload: &Workload, slot: &Slot, from: NodeId
     if !workload.spec.recovery.migrate {
         return Some(format!("{} gave it up, and its ladder has no \"migrate\"", name(from)));
     }
-    if slot.moves >= MAX_MOVES {
-        return Some(format!("{} gave it up, after {} moves in a row", name(from), slot.moves));
+    if slot.moves > MAX_MOVES {
+        return Some(format!("{} gave it up, after {MAX_MOVES} moves in a row", name(from)));
     }
     if !ledger.nodes.iter().any(|(id, node)| *id != from && placement::is_candidate(node)) {
         return Some(format!("{} gave it up, and there is no other node to try", name(from)));
