@@ -220,15 +220,11 @@ fn node_is_lost(ledger: &Ledger, node: NodeId, id: FailureId, failure: &Failure)
 
 /// Every slot that the node's loss took has its record, and every such record is closed.
 fn consequences_settled(ledger: &Ledger, node: NodeId, id: FailureId) -> bool {
-    let unrecorded = ledger.workloads.values().flat_map(|workload| workload.slots.values()).any(|slot| {
-        slot.last == InstanceState::Lost
-            && slot.placement.is_none()
-            && slot.failure.is_none()
-            && slot
-                .waits_for
-                .and_then(|epoch| ledger.revocations.get(&epoch))
-                .is_none_or(|revocation| revocation.node == node)
-    });
+    let unrecorded = ledger
+        .workloads
+        .values()
+        .flat_map(|workload| workload.slots.values())
+        .any(|slot| slot.failure.is_none() && slot.lost.as_ref().is_some_and(|lost| lost.node == node));
     let open = |failure: &Failure| matches!(failure.state, FailureState::Open | FailureState::Recovering);
     !unrecorded && !text::consequences(ledger, id).any(|(_, failure)| open(failure))
 }
@@ -241,11 +237,11 @@ fn is_explained(ledger: &Ledger, failure: &Failure) -> bool {
     })
 }
 
-/// A node used up its restarts, or the leader its moves. Stays true while the failure is open: what gave up once and
-/// was moved is a crash loop still, until it serves.
+/// A node used up its restarts, or the leader its moves. Stays true while the failure is open: what was given up once
+/// and was moved is a crash loop still, until it serves.
 fn gave_up(slot: &Slot, failure: &Failure) -> bool {
-    let state = slot.placement.as_ref().map_or(slot.last, |placement| placement.state);
+    let given_up_by_node = slot.placement.is_none() && slot.last == InstanceState::Failed;
     let moved_on_exit =
         failure.method == Method::Exit && failure.steps.iter().any(|step| step.action == Action::Migrate);
-    failure.state == FailureState::Unrecoverable || state == InstanceState::Failed || moved_on_exit
+    failure.state == FailureState::Unrecoverable || given_up_by_node || moved_on_exit
 }

@@ -67,7 +67,7 @@ pub fn need(ledger: &Ledger, workload: &Workload, index: u32) -> Need {
         return if should_run(workload, index) { Need::Place } else { Need::Nothing };
     };
     match &slot.placement {
-        Some(placement) => placed(ledger, workload, index, slot, placement),
+        Some(placement) => placed(ledger, workload, index, placement),
         None => unplaced(ledger, workload, index, slot),
     }
 }
@@ -103,7 +103,7 @@ pub fn may_disturb(view: &View<'_>, workload: &Workload, index: u32) -> bool {
     others_serve && (somewhere || !ledger.nodes.values().any(placement::is_candidate))
 }
 
-fn placed(ledger: &Ledger, workload: &Workload, index: u32, slot: &Slot, placement: &Placement) -> Need {
+fn placed(ledger: &Ledger, workload: &Workload, index: u32, placement: &Placement) -> Need {
     if placement.evicted.is_some() {
         return Need::Nothing;
     }
@@ -118,22 +118,10 @@ fn placed(ledger: &Ledger, workload: &Workload, index: u32, slot: &Slot, placeme
         return evict(format!("only {} instances are wanted", workload.spec.replicas), false);
     }
     let Some(node) = ledger.nodes.get(&placement.node) else { return Need::Nothing };
-    if placement.state == InstanceState::Failed {
-        return match failure_of(ledger, slot) {
-            None => Need::OpenFailure { caused_by: None },
-            Some((_, failure)) if failure.state == FailureState::Unrecoverable => Need::Nothing,
-            Some((id, _)) => match why_not_moved(ledger, workload, slot, placement.node) {
-                Some(reason) => Need::Abandon { failure: id, reason },
-                None => evict(format!("{} gave it up", node.profile.name), false),
-            },
-        };
-    }
     if node.profile.role == Role::Witness {
         evict(format!("{} is a witness", node.profile.name), true)
     } else if node.scheduling != Scheduling::Eligible && node.state == NodeState::Alive {
         evict(format!("{} is drained", node.profile.name), true)
-    } else if placement.version != workload.version {
-        evict("a new version is wanted".to_owned(), true)
     } else {
         Need::Nothing
     }
@@ -153,39 +141,24 @@ fn unplaced(ledger: &Ledger, workload: &Workload, index: u32, slot: &Slot) -> Ne
         }
         _ => {}
     }
-    if is_safe(ledger, workload, slot) { Need::Place } else { Need::Nothing }
+    if slot.waits_for.is_none() { Need::Place } else { Need::Nothing }
 }
 
 /// A slot that a node's loss took has that node's failure for its cause, which must therefore be open first.
 fn open_failure(ledger: &Ledger, slot: &Slot) -> Need {
-    if slot.last != InstanceState::Lost {
-        return Need::OpenFailure { caused_by: None };
-    }
-    let lost_with = slot.waits_for.and_then(|epoch| ledger.revocations.get(&epoch));
-    let node = lost_with.map(|revocation| revocation.node).or(slot.avoid);
-    let Some((id, node)) = node.and_then(|id| ledger.nodes.get(&id).map(|node| (id, node))) else {
-        return Need::OpenFailure { caused_by: None };
-    };
-    if node.failure.is_none() && node.death.is_some() {
+    let Some(lost) = &slot.lost else { return Need::OpenFailure { caused_by: None } };
+    let node = ledger.nodes.get(&lost.node);
+    if node.is_some_and(|node| node.failure.is_none() && node.death.is_some()) {
         return Need::Nothing;
     }
-    let caused_by = node.failure.or_else(|| {
-        // The node is back already: its newest failure, if that is the one that ended this epoch.
-        let since = lost_with.map(|revocation| revocation.revoked_at)?;
+    let caused_by = node.and_then(|node| node.failure).or_else(|| {
+        // The node is back already: its failure is the one that ended this epoch.
         let mut newest_first = ledger.failures.iter().rev();
         newest_first
-            .find(|(_, failure)| failure.subject == Subject::Node(id))
-            .filter(|(_, failure)| failure.declared_at >= since)
-            .map(|(failure, _)| *failure)
+            .find(|(_, f)| f.subject == Subject::Node(lost.node) && f.epoch == lost.death.epoch)
+            .map(|(id, _)| *id)
     });
     Need::OpenFailure { caused_by }
-}
-
-fn is_safe(ledger: &Ledger, workload: &Workload, slot: &Slot) -> bool {
-    let Some(epoch) = slot.waits_for.filter(|_| !workload.spec.recovery.keep_on_isolation) else {
-        return true;
-    };
-    ledger.revocations.get(&epoch).is_none_or(|revocation| revocation.safe_at.is_some())
 }
 
 /// Why a slot that `from` gave up isn't moved; `None` when it is.
@@ -194,8 +167,8 @@ fn why_not_moved(ledger: &Ledger, workload: &Workload, slot: &Slot, from: NodeId
     if !workload.spec.recovery.migrate {
         return Some(format!("{} gave it up, and its ladder has no \"migrate\"", name(from)));
     }
-    if slot.moves >= MAX_MOVES {
-        return Some(format!("{} gave it up, after {} moves in a row", name(from), slot.moves));
+    if slot.moves > MAX_MOVES {
+        return Some(format!("{} gave it up, after {MAX_MOVES} moves in a row", name(from)));
     }
     if !ledger.nodes.iter().any(|(id, node)| *id != from && placement::is_candidate(node)) {
         return Some(format!("{} gave it up, and there is no other node to try", name(from)));
