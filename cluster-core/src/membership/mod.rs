@@ -452,7 +452,7 @@ impl Membership {
             })
             .filter(|s| s.never || s.silence > self.timing.heartbeat || s.ended.is_some())
             .collect();
-        silences.sort_by(|a, b| b.silence.cmp(&a.silence));
+        silences.sort_by_key(|s| core::cmp::Reverse(s.silence));
         silences.truncate(SILENCES_MAX);
         silences
     }

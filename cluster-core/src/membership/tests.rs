@@ -1,1 +1,346 @@
+//! Scripts: who does what at which millisecond, and what is then true. Membership and cut together, on `lab`.
 
+use super::{lab::*, *};
+use crate::timing::LAN;
+
+const ALL_ALIVE: &str = "n1 alive, n2 alive, n3 alive, n4 alive, n5 alive";
+
+#[test]
+fn five_find_each_other_through_one_seed_without_a_leader() {
+    let mut lab = Lab::new(5, 1);
+    lab.run_to(1_000);
+    for host in 0..5 {
+        assert_eq!(lab.list(host), ALL_ALIVE, "as n{} sees it", host + 1);
+    }
+}
+
+#[test]
+fn a_seed_that_is_down_at_first_is_tried_for_ever() {
+    let mut lab = Lab::new(3, 1);
+    lab.power_off(0);
+    lab.run_to(60_000);
+    assert_eq!(lab.list(2), "n3 alive");
+    lab.start(0);
+    lab.run_to(67_000);
+    assert_eq!(lab.list(2), "n1 alive, n2 alive, n3 alive");
+}
+
+#[test]
+fn a_silent_host_is_suspected_by_all_then_declared_after_its_lease() {
+    for seed in 0..20 {
+        let mut lab = Lab::formed(5, seed);
+        lab.run_to(10_000 + seed * 20);
+        lab.power_off(3);
+        let off = 10_000 + seed * 20;
+        lab.run_to(off + 1_500);
+        for host in [0, 1, 2, 4] {
+            assert_eq!(lab.list(host), "n1 alive, n2 alive, n3 alive, n4 suspect, n5 alive");
+        }
+        assert_eq!(lab.declarations(), []);
+        lab.run_to(off + 6_000);
+        let (_, _, verdicts) = &lab.declared[0];
+        assert_eq!(lab.declarations().len(), 1, "{:?}", lab.declarations());
+        let last_seen = verdicts[0].last_seen.as_millis();
+        assert!((2_000..2_300).contains(&last_seen), "{last_seen} ms after its last sign");
+        assert_eq!(verdicts[0].observers, [id(0), id(1), id(2), id(4)]);
+        assert!(
+            verdicts[0].evidence[0].starts_with("n1 n2 n3 n5 heard nothing for 2."),
+            "{:?}",
+            verdicts[0].evidence
+        );
+        assert_eq!(lab.list(1), "n1 alive, n2 alive, n3 alive, n4 dead, n5 alive");
+    }
+}
+
+#[test]
+fn an_agent_that_is_killed_is_suspected_at_once_and_nobodys_failure_if_back_in_time() {
+    let mut lab = Lab::formed(5, 2);
+    lab.run_to(10_000);
+    lab.kill(3);
+    lab.run_to(10_010);
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive, n4 suspect, n5 alive");
+    lab.run_to(11_500);
+    lab.start(3);
+    lab.run_to(20_000);
+    assert_eq!(lab.declarations(), []);
+    for host in 0..5 {
+        assert_eq!(lab.list(host), ALL_ALIVE);
+        let session = lab.hosts[host].members.member(id(3)).unwrap().record.session;
+        assert_eq!(session, SessionId(203), "its new life, as n{} sees it", host + 1);
+        assert_eq!(lab.happened(host, |e| matches!(e, Effect::Duplicate { .. })), []);
+    }
+}
+
+#[test]
+fn evidence_names_the_stream_that_ended() {
+    let mut lab = Lab::formed(3, 2);
+    lab.run_to(10_000);
+    lab.kill(2);
+    lab.run_to(13_000);
+    let evidence = &lab.declared[0].2[0].evidence;
+    assert!(evidence[0].starts_with("n1 n2 heard nothing for 2."), "{evidence:?}");
+    assert!(evidence[1].starts_with("its stream to n"), "{evidence:?}");
+    assert!(
+        lab.declared[0].2[0].suspected >= Duration::from_millis(1_600),
+        "it counts from the stream's end"
+    );
+}
+
+#[test]
+fn who_was_paused_blames_nobody() {
+    for (ms, host) in [(1_200, 1), (3_000, 1), (30_000, 1), (1_900, 0), (3_000, 0)] {
+        let mut lab = Lab::formed(5, 3);
+        // The others would declare it dead, and rightly so; here only its own view counts.
+        lab.commits = false;
+        lab.run_to(10_000);
+        lab.pause(host, ms);
+        lab.run_to(10_000 + ms + 5_000);
+        for other in (0..5).filter(|o| *o != host) {
+            let seen = lab.suspected(host, other);
+            assert_eq!(seen, [], "n{} paused for {ms} ms suspects n{}", host + 1, other + 1);
+        }
+        if host == 0 {
+            assert_eq!(lab.declarations(), [], "the leader itself was paused for {ms} ms");
+        }
+    }
+}
+
+#[test]
+fn everyone_paused_at_once_is_nobodys_failure() {
+    let mut lab = Lab::formed(5, 3);
+    for round in 0..10 {
+        lab.run_to(10_000 + round * 5_000);
+        (0..5).for_each(|host| lab.pause(host, 3_000));
+    }
+    lab.run_to(70_000);
+    assert_eq!(lab.declarations(), []);
+}
+
+#[test]
+fn lost_heartbeats_and_late_ones_kill_nobody() {
+    for seed in 0..3 {
+        let mut lab = Lab::formed(5, seed);
+        lab.loss_percent = 20;
+        lab.spike_percent = 5;
+        lab.run_to(603_000);
+        assert_eq!(lab.declarations(), []);
+        lab.loss_percent = 0;
+        lab.spike_percent = 0;
+        lab.run_to(606_000);
+        for host in 0..5 {
+            assert_eq!(lab.list(host), ALL_ALIVE);
+        }
+    }
+}
+
+#[test]
+fn two_hosts_lost_together_are_one_decision() {
+    for seed in 0..20 {
+        let mut lab = Lab::formed(5, seed);
+        lab.run_to(10_000 + seed * 20);
+        lab.power_off(2);
+        lab.run_to(10_200 + seed * 20);
+        lab.power_off(4);
+        lab.run_to(20_000);
+        let declared: Vec<String> = lab.declarations().into_iter().map(|(_, names)| names).collect();
+        assert_eq!(declared, ["n3 n5"]);
+    }
+}
+
+#[test]
+fn the_wait_for_others_is_short() {
+    let mut lab = Lab::formed(5, 4);
+    lab.run_to(10_000);
+    lab.power_off(2);
+    lab.run_to(11_000);
+    lab.power_off(4);
+    lab.run_to(20_000);
+    let declared = lab.declarations();
+    assert_eq!(declared.iter().map(|d| d.1.as_str()).collect::<Vec<_>>(), ["n3", "n5"]);
+    assert!(declared[0].0 < 10_000 + 2_600, "{declared:?}");
+}
+
+#[test]
+fn a_new_leader_goes_on_where_the_old_one_was() {
+    let mut lab = Lab::formed(5, 5);
+    lab.run_to(10_000);
+    lab.power_off(0);
+    lab.run_to(11_500);
+    lab.lead(1, true);
+    lab.run_to(20_000);
+    let declared = lab.declarations();
+    assert_eq!(declared.len(), 1);
+    assert!((12_000..12_500).contains(&declared[0].0) && declared[0].1 == "n1", "{declared:?}");
+}
+
+#[test]
+fn one_observer_that_hears_it_is_enough_to_live() {
+    let mut lab = Lab::formed(5, 6);
+    lab.run_to(10_000);
+    // Only n5 still hears n4.
+    lab.cuts.extend([(3, 0), (3, 1), (3, 2), (0, 3), (1, 3), (2, 3)]);
+    lab.run_to(60_000);
+    assert_eq!(lab.declarations(), []);
+    let suspicions = lab.suspected(0, 3).len();
+    assert!((1..20).contains(&suspicions), "patience grows with each refutation: {suspicions} suspicions");
+}
+
+#[test]
+fn who_was_declared_while_it_lived_refutes_and_is_listed_again() {
+    let mut lab = Lab::formed(5, 7);
+    lab.run_to(10_000);
+    lab.pause(3, 5_000);
+    lab.run_to(14_900);
+    assert_eq!(lab.declarations().len(), 1);
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive, n4 dead, n5 alive");
+    lab.run_to(21_000);
+    for host in 0..5 {
+        assert_eq!(lab.list(host), ALL_ALIVE, "as n{} sees it", host + 1);
+    }
+    assert_ne!(lab.happened(3, |e| matches!(e, Effect::Refuted { .. })), [], "it is to be durable");
+    let incarnation = lab.hosts[0].members.member(id(3)).unwrap().record.incarnation;
+    assert!(incarnation > Incarnation(1), "higher than the one that was declared");
+    assert_eq!(lab.declarations().len(), 1, "listed as dead in the ledger, it isn't declared again");
+}
+
+#[test]
+fn who_leaves_is_not_suspected() {
+    let mut lab = Lab::formed(5, 8);
+    lab.run_to(10_000);
+    lab.view.members.iter_mut().filter(|m| m.node == id(4)).for_each(|m| m.state = NodeState::Left);
+    lab.publish();
+    lab.member(4, Event::Leave);
+    lab.run_to(10_100);
+    lab.kill(4);
+    lab.run_to(20_000);
+    for host in 0..4 {
+        assert_eq!(lab.list(host), "n1 alive, n2 alive, n3 alive, n4 alive, n5 left");
+        assert_eq!(lab.suspected(host, 4), []);
+    }
+    assert_eq!(lab.declarations(), []);
+}
+
+#[test]
+fn who_was_removed_does_not_come_back_by_gossip() {
+    let mut lab = Lab::formed(5, 9);
+    lab.run_to(10_000);
+    lab.power_off(4);
+    lab.run_to(15_000);
+    // n4 hears of the removal late.
+    let paused = 3;
+    lab.pause(paused, 1_500);
+    lab.view.members.retain(|m| m.node != id(4));
+    lab.publish();
+    lab.run_to(40_000);
+    for host in 0..4 {
+        assert_eq!(lab.list(host), "n1 alive, n2 alive, n3 alive, n4 alive");
+    }
+    lab.member(0, Event::Hello(Hello { record: record(4, 1, 104), members: vec![] }));
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive, n4 alive");
+}
+
+#[test]
+fn a_joiner_that_never_was_committed_is_forgotten() {
+    let mut lab = Lab::new(3, 9);
+    lab.run_to(1_000);
+    lab.kill(2);
+    lab.commit();
+    lab.run_to(10_000);
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 suspect");
+    lab.run_to(90_000);
+    assert_eq!(lab.list(0), "n1 alive, n2 alive");
+    assert_eq!(lab.list(1), "n1 alive, n2 alive");
+}
+
+#[test]
+fn halves_heal_by_themselves_after_minutes() {
+    let mut lab = Lab::formed(5, 10);
+    lab.run_to(10_000);
+    lab.split(&[3, 4]);
+    lab.run_to(190_000);
+    assert_eq!(lab.declarations().iter().map(|d| d.1.as_str()).collect::<Vec<_>>(), ["n4 n5"]);
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive, n4 dead, n5 dead");
+    lab.cuts.clear();
+    lab.run_to(203_000);
+    for host in 0..5 {
+        assert_eq!(lab.list(host), ALL_ALIVE, "as n{} sees it", host + 1);
+    }
+}
+
+#[test]
+fn a_moved_address_is_dialled_anew_and_the_node_is_the_same() {
+    let mut lab = Lab::formed(3, 11);
+    let moved = MemberRecord { address: "10.9.9.9:7400".to_owned(), ..record(2, 2, 777) };
+    let mut effects = Vec::new();
+    let now = lab.now;
+    lab.hosts[0].members.step(now, Event::Hello(Hello { record: moved, members: vec![] }), &mut effects);
+    assert!(effects.contains(&Effect::Connect { peer: id(2), address: "10.9.9.9:7400".to_owned() }));
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive");
+}
+
+#[test]
+fn two_living_copies_of_one_node_are_noticed() {
+    let mut lab = Lab::formed(3, 12);
+    let mut found = Vec::new();
+    for turn in 1..=10 {
+        lab.run_to(3_000 + turn * 200);
+        let session = SessionId(if turn % 2 == 0 { 102 } else { 999 });
+        let copy = Heartbeat {
+            from: id(2),
+            session,
+            incarnation: Incarnation(1),
+            seq: 1_000 + turn,
+            health: 0,
+            view: lab.view.epoch,
+            exchange: Exchange::Deltas,
+            deltas: vec![],
+            silences: vec![],
+        };
+        let now = lab.now;
+        lab.hosts[0].members.step(now, Event::Heartbeat(copy), &mut found);
+    }
+    let both = Effect::Duplicate { node: id(2), sessions: [SessionId(102), SessionId(999)] };
+    assert!(found.contains(&both), "{found:?}");
+}
+
+#[test]
+fn a_whole_cluster_that_restarts_is_given_time() {
+    let mut lab = Lab::formed(3, 13);
+    lab.run_to(10_000);
+    (0..3).for_each(|host| lab.kill(host));
+    lab.run_to(15_000);
+    lab.start(0);
+    lab.start(1);
+    lab.run_to(16_500);
+    lab.lead(0, true);
+    lab.run_to(18_000);
+    lab.start(2);
+    lab.run_to(30_000);
+    assert_eq!(lab.declarations(), []);
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive");
+}
+
+#[test]
+fn an_undecided_declaration_is_repeated_but_not_often() {
+    let mut lab = Lab::formed(3, 14);
+    lab.commits = false;
+    lab.run_to(10_000);
+    lab.power_off(2);
+    lab.run_to(20_000);
+    let times: Vec<u64> = lab.declarations().into_iter().map(|d| d.0).collect();
+    assert!((3..=5).contains(&times.len()), "{times:?}");
+    assert!(times.windows(2).all(|w| w[1] - w[0] >= LAN.lease.as_millis() as u64), "{times:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let trace = || {
+        let mut lab = Lab::formed(5, 15);
+        lab.loss_percent = 20;
+        lab.run_to(20_000);
+        lab.power_off(1);
+        lab.run_to(30_000);
+        format!("{:?} {:?}", lab.declared, lab.hosts.iter().map(|h| &h.log).collect::<Vec<_>>())
+    };
+    assert_eq!(trace(), trace());
+}
