@@ -280,6 +280,12 @@ impl Lab {
         self.hosts[host].up = false;
     }
 
+    /// The machine as it was when it lost power, its memory intact: for what no restart would explain.
+    pub fn reconnect(&mut self, host: usize) {
+        self.hosts[host].up = true;
+        self.put(self.now, host, Delivery::Tick);
+    }
+
     /// A new life, that knows what the ledger knew and its last incarnation.
     pub fn start(&mut self, host: usize) {
         self.break_streams(host, true);
