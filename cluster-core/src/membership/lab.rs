@@ -258,7 +258,7 @@ impl Lab {
     }
 
     /// Both ends learn that their streams are over.
-    fn break_streams(&mut self, host: usize, noticed: bool) {
+    pub fn break_streams(&mut self, host: usize, noticed: bool) {
         for other in 0..self.hosts.len() {
             if self.streams.remove(&(host, other)) && noticed {
                 let at = self.now + Duration::from_millis(1);

@@ -23,6 +23,8 @@ mod lab;
 #[cfg(test)]
 mod merge_tests;
 #[cfg(test)]
+mod rules_tests;
+#[cfg(test)]
 mod tests;
 
 pub use gossip::{DELTAS_MAX, FULL_MAX};
