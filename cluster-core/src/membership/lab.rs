@@ -258,7 +258,7 @@ impl Lab {
     }
 
     /// Both ends learn that their streams are over.
-    fn break_streams(&mut self, host: usize, noticed: bool) {
+    pub fn break_streams(&mut self, host: usize, noticed: bool) {
         for other in 0..self.hosts.len() {
             if self.streams.remove(&(host, other)) && noticed {
                 let at = self.now + Duration::from_millis(1);
@@ -278,6 +278,12 @@ impl Lab {
     /// Nothing says anything any more.
     pub fn power_off(&mut self, host: usize) {
         self.hosts[host].up = false;
+    }
+
+    /// The machine as it was when it lost power, its memory intact: for what no restart would explain.
+    pub fn reconnect(&mut self, host: usize) {
+        self.hosts[host].up = true;
+        self.put(self.now, host, Delivery::Tick);
     }
 
     /// A new life, that knows what the ledger knew and its last incarnation.
