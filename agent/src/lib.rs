@@ -1,5 +1,7 @@
 //! The agent: every effect. Sources and doers around the pure machines of `cluster-core`.
 
+pub mod cli;
+pub mod config;
 pub mod consensus;
 pub mod limits;
 pub mod security;
