@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod consensus;
+pub mod json;
 pub mod limits;
 pub mod security;
 pub mod shared;
