@@ -1,11 +1,15 @@
 //! The agent: every effect. Sources and doers around the pure machines of `cluster-core`.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod consensus;
+pub mod json;
 pub mod limits;
 pub mod run;
 pub mod security;
 pub mod shared;
 pub mod storage;
+pub mod telemetry;
 pub mod wire;
 pub mod workload;

@@ -1,17 +1,38 @@
-<<<<<<< HEAD
-//! stub
-fn main() {}
-=======
-//! The `holdfast` binary: which part of it is meant. Nothing else.
+//! The `holdfast` binary: hands the command line to `cli`, and to it what only the binary starts.
 
-use std::{env, path::Path, process::ExitCode};
+use holdfast::{
+    cli::{self, DemoArgs, Entry},
+    config::AgentConfig,
+    run, telemetry, workload,
+};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
-    // Before anything starts a thread: a guard forks.
-    let mut arguments = env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == "guard") {
-        return holdfast::workload::guard::main(Path::new(&arguments.next().unwrap_or_default()));
-    }
-    ExitCode::SUCCESS
+    cli::main(std::env::args_os(), Entry { guard, agent, demo })
 }
->>>>>>> workload
+
+/// Before anything starts a thread: a guard forks.
+fn guard(arguments: Vec<OsString>) -> ExitCode {
+    workload::guard::main(Path::new(&arguments.into_iter().next().unwrap_or_default()))
+}
+
+fn agent(config: AgentConfig) -> ExitCode {
+    telemetry::start();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("can't start the runtime: {error}; raise the limit of threads")),
+    };
+    match runtime.block_on(run::agent(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn demo(_args: DemoArgs) -> ExitCode {
+    failed("`holdfast demo` isn't supported by this version yet")
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("holdfast: {why}");
+    ExitCode::FAILURE
+}
