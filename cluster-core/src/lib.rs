@@ -3,7 +3,10 @@
 //! Each machine has one entry point, `step(now, event, …)`; time and randomness come in as arguments, what must be
 //! done comes out as data. The agent feeds the same machines that the simulator does.
 
+pub mod alerting;
 pub mod ids;
 pub mod ledger;
+pub mod limits;
+pub mod recovery;
 pub mod time;
 pub mod timing;

@@ -2,8 +2,21 @@
 //!
 //! Not here: who may propose, when to decide, or how entries are encoded.
 
+mod apply;
+mod apply_alert;
+mod apply_failure;
+mod apply_instance;
+mod apply_lease;
+mod apply_node;
+mod apply_place;
+mod apply_workload;
 mod command;
+mod read;
 mod state;
+#[cfg(test)]
+mod tests;
+mod validate;
 
+pub use apply::UnsupportedLevel;
 pub use command::*;
 pub use state::*;

@@ -132,6 +132,17 @@ pub struct Revocation {
     pub revoked_at: WallTime,
     pub safe_at: Option<WallTime>,
     pub promises: Vec<Promise>,
+    /// What ran under it when it ended and wasn't confirmed to have ended since. While it isn't safe, no other
+    /// instance of these may start, even if the workload was deleted and applied again meanwhile.
+    pub held: Vec<Held>,
+}
+
+/// One instance that may still run under an epoch that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub workload: String,
+    pub index: u32,
+    pub generation: Generation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +196,15 @@ pub struct Workload {
     pub created_at: WallTime,
     /// By instance index.
     pub slots: BTreeMap<u32, Slot>,
+    /// When it was stopped by an operator, oldest first: not held against its availability.
+    pub pauses: Vec<Pause>,
+}
+
+/// A planned stop; `to` is none while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    pub from: WallTime,
+    pub to: Option<WallTime>,
 }
 
 /// One place of a workload: index 0 for a singleton, 0…N-1 for replicas.
@@ -202,6 +222,18 @@ pub struct Slot {
     pub moves: u32,
     /// What was last known of it when it isn't placed.
     pub last: InstanceState,
+    /// The placement that it lost with an epoch, until it serves again: what a failure record is made from.
+    pub lost: Option<Lost>,
+}
+
+/// A placement that ended with its epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    pub node: NodeId,
+    pub generation: Generation,
+    pub instance: InstanceId,
+    /// Why the epoch ended: the node's.
+    pub death: DeathRecord,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,7 +241,8 @@ pub struct Placement {
     pub node: NodeId,
     pub epoch: LeaseEpoch,
     pub generation: Generation,
-    /// The workload's version that it was placed with.
+    /// The workload's version that it is to run: the one it was placed with, or a later one that changed `exec`,
+    /// `ports` or `recovery`; then its node restarts it in place.
     pub version: u64,
     pub placed_at: WallTime,
     /// It is asked to end; the node stops it and confirms.
@@ -272,6 +305,8 @@ pub struct Failure {
     /// The subject's name as people know it: the node's or the workload's.
     pub name: String,
     pub state: FailureState,
+    /// The lease epoch that ended with it; zero when none did.
+    pub epoch: LeaseEpoch,
     pub caused_by: Option<FailureId>,
     pub method: Method,
     pub evidence: Vec<String>,
@@ -352,6 +387,8 @@ pub struct Notification {
     pub reason: String,
     /// An attempt was cut off in the middle and the channel has no key to tell the provider so.
     pub maybe_repeated: bool,
+    /// Some attempt's result never became known: it may have been delivered.
+    pub uncertain: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

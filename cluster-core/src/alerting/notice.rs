@@ -1,0 +1,79 @@
+//! Notice: what a channel is given to tell, built from the ledger alone, so that a repetition says the same.
+//!
+//! Not here: JSON, signatures, languages (the agent's `notify`).
+
+use crate::{
+    ids::{ClusterId, FailureId},
+    ledger::{Ledger, Phase, Severity},
+    time::WallTime,
+};
+use std::collections::BTreeMap;
+
+/// Version of the body's layout.
+pub const NOTICE_VERSION: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Shared by firing and resolved.
+    pub id: String,
+    pub version: u32,
+    pub status: Phase,
+    pub alert: String,
+    pub severity: Severity,
+    pub dedup_key: String,
+    pub cluster: String,
+    pub cluster_id: ClusterId,
+    /// The sending node's name.
+    pub leader: String,
+    pub term: u64,
+    pub labels: BTreeMap<String, String>,
+    pub summary: String,
+    pub description: String,
+    pub failure_id: Option<FailureId>,
+    pub starts_at: WallTime,
+    /// `None` while firing.
+    pub ends_at: Option<WallTime>,
+    pub runbook: Option<String>,
+}
+
+impl Notice {
+    /// `None` when the ledger has no such alert (any more), or it hasn't ended and `phase` says so.
+    #[must_use]
+    pub fn of(ledger: &Ledger, alert: u64, phase: Phase, leader: &str, term: u64) -> Option<Self> {
+        let cluster = ledger.cluster.as_ref()?;
+        let found = ledger.alerts.get(&alert)?;
+        let ends_at = match phase {
+            Phase::Firing => None,
+            Phase::Resolved => Some(found.ends_at?),
+        };
+        Some(Self {
+            id: alert.to_string(),
+            version: NOTICE_VERSION,
+            status: phase,
+            alert: found.name.clone(),
+            severity: found.severity,
+            dedup_key: found.dedup_key.clone(),
+            cluster: cluster.name.clone(),
+            cluster_id: cluster.id,
+            leader: leader.to_owned(),
+            term,
+            labels: found.labels.clone(),
+            summary: found.summary.clone(),
+            description: found.description.clone(),
+            failure_id: found.failure,
+            starts_at: found.starts_at,
+            ends_at,
+            runbook: None,
+        })
+    }
+
+    /// Names this message: its own for firing and resolved, the same for each repetition by whichever leader.
+    #[must_use]
+    pub fn message_id(&self) -> String {
+        let phase = match self.status {
+            Phase::Firing => "firing",
+            Phase::Resolved => "resolved",
+        };
+        format!("{}-{}-{phase}", self.cluster_id, self.id)
+    }
+}

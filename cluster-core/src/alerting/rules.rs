@@ -1,0 +1,247 @@
+//! The built-in rules: which alerts should be firing now. Whatever fires by the ledger and holds no longer, ends.
+//!
+//! One failure has one alert at a time: a node's failure explains its workloads' for as long as it is open, and of
+//! the rules about one instance the first to fire stays.
+//!
+//! Not here: the words (`text`), routes, sending (`outbox`).
+
+use super::text;
+use crate::{
+    ids::{FailureId, LeaseEpoch, NodeId},
+    ledger::{
+        Action, Alert, Body, Failure, FailureState, InstanceState, Ledger, Method, NodeState, Severity, Slot,
+        Subject,
+    },
+    recovery::{self, View, brake},
+    time::{Instant, WallTime},
+};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A node's alert waits so long for its workloads to serve elsewhere, so that its text can say where they went.
+pub const NODE_TEXT_WAIT: Duration = Duration::from_secs(3);
+/// An instance that doesn't serve again within this is an alert of its own.
+pub const WORKLOAD_DOWN_AFTER: Duration = Duration::from_secs(30);
+/// A slot may look for a node this long in silence.
+pub const UNPLACEABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Alerts that these rules own; others in the ledger aren't touched.
+pub const BUILT_IN: [&str; 6] =
+    ["NodeDead", "LeaseLost", "WorkloadDown", "CrashLoop", "Unplaceable", "BrakeEngaged"];
+
+/// Since when this leader sees each condition hold.
+#[derive(Debug, Default)]
+pub struct Rules {
+    since: BTreeMap<String, Instant>,
+}
+
+/// What should be known of a condition that holds.
+pub(super) struct Draft {
+    pub name: &'static str,
+    pub severity: Severity,
+    pub failure: Option<FailureId>,
+    pub labels: BTreeMap<String, String>,
+    pub summary: String,
+    pub description: String,
+}
+
+/// One look at everything.
+struct Look<'a> {
+    now: Instant,
+    view: &'a View<'a>,
+    since: &'a mut BTreeMap<String, Instant>,
+    /// Alerts that fire by the ledger.
+    firing: BTreeMap<&'a str, &'a Alert>,
+    /// Keys of the conditions that hold, whether or not they fire yet.
+    holding: BTreeSet<String>,
+    drafts: Vec<(String, Draft)>,
+}
+
+impl Rules {
+    /// What must change: the key of each alert, and the entry that raises or ends it.
+    pub fn step(&mut self, now: Instant, view: &View<'_>) -> Vec<(String, Body)> {
+        let ledger = view.ledger;
+        let firing: BTreeMap<&str, &Alert> = ledger
+            .alerts
+            .values()
+            .filter(|alert| alert.ends_at.is_none())
+            .map(|alert| (alert.dedup_key.as_str(), alert))
+            .collect();
+        let mut look =
+            Look { now, view, since: &mut self.since, firing, holding: BTreeSet::new(), drafts: Vec::new() };
+        look.nodes();
+        let unplaceable = look.unplaceable();
+        look.instances(&unplaceable);
+        look.brake();
+        let Look { firing, holding, drafts, .. } = look;
+        let mut changes = Vec::new();
+        for (key, alert) in &firing {
+            if BUILT_IN.contains(&alert.name.as_str()) && !holding.contains(*key) {
+                let summary = text::ended(ledger, alert);
+                let key = (*key).to_owned();
+                changes.push((key.clone(), Body::AlertEnded { dedup_key: key, summary }));
+            }
+        }
+        for (key, draft) in drafts {
+            if !firing.contains_key(key.as_str()) {
+                changes.push((key.clone(), raised(key, draft)));
+            }
+        }
+        self.since.retain(|key, _| holding.contains(key));
+        changes
+    }
+}
+
+fn raised(dedup_key: String, draft: Draft) -> Body {
+    Body::AlertRaised {
+        name: draft.name.to_owned(),
+        severity: draft.severity,
+        dedup_key,
+        failure: draft.failure,
+        labels: draft.labels,
+        summary: draft.summary,
+        description: draft.description,
+    }
+}
+
+impl Look<'_> {
+    /// `key` holds. True once it did so for `wait`, by this leader's clock; `hint`: how long by the ledger's times.
+    fn holds_for(&mut self, key: &str, wait: Duration, hint: Option<u64>) -> bool {
+        self.holding.insert(key.to_owned());
+        let since = *self.since.entry(key.to_owned()).or_insert(self.now);
+        self.now.since(since) >= wait || hint.is_some_and(|ms| u128::from(ms) >= wait.as_millis())
+    }
+
+    /// By the ledger's clock, which only moves when something is written: a lower bound.
+    fn age_ms(&self, since: WallTime) -> u64 {
+        self.view.ledger.clock.since_ms(since)
+    }
+
+    fn nodes(&mut self) {
+        let ledger = self.view.ledger;
+        for (id, failure) in &ledger.failures {
+            let Subject::Node(node) = failure.subject else { continue };
+            let name = if failure.method == Method::Lease { "LeaseLost" } else { "NodeDead" };
+            let key = format!("{name}/{node}/{id}");
+            let fires = if node_is_lost(ledger, node, *id, failure) {
+                let age = self.age_ms(failure.declared_at);
+                self.holds_for(&key, NODE_TEXT_WAIT, Some(age)) || consequences_settled(ledger, node, *id)
+            } else {
+                // It was over before anyone was told: still one alert, which ends at once.
+                let untold = failure.alerts.is_empty() && failure.state == FailureState::Recovered;
+                untold && !ledger.alerts.values().any(|alert| alert.dedup_key == key)
+            };
+            if fires {
+                let draft = text::node(ledger, name, node, *id, failure);
+                self.drafts.push((key, draft));
+            }
+        }
+    }
+
+    /// The slots that find no node, as (workload, index).
+    fn unplaceable(&mut self) -> BTreeSet<(String, u32)> {
+        let mut by_workload: BTreeMap<String, Vec<recovery::Unplaceable>> = BTreeMap::new();
+        for slot in recovery::unplaceable(self.view) {
+            by_workload.entry(slot.workload.clone()).or_default().push(slot);
+        }
+        let mut slots = BTreeSet::new();
+        for (workload, found) in by_workload {
+            let key = format!("Unplaceable/{workload}");
+            slots.extend(found.iter().map(|slot| (workload.clone(), slot.index)));
+            if self.holds_for(&key, UNPLACEABLE_AFTER, None) {
+                self.drafts.push((key, text::unplaceable(self.view.ledger, &workload, &found)));
+            }
+        }
+        slots
+    }
+
+    fn instances(&mut self, unplaceable: &BTreeSet<(String, u32)>) {
+        let ledger = self.view.ledger;
+        for (name, workload) in &ledger.workloads {
+            for (index, slot) in &workload.slots {
+                let Some(id) = slot.failure else { continue };
+                let Some(failure) = ledger.failures.get(&id) else { continue };
+                if failure.state == FailureState::Recovered {
+                    continue;
+                }
+                let excused = unplaceable.contains(&(name.clone(), *index));
+                self.instance(name, *index, slot, id, failure, excused);
+            }
+        }
+    }
+
+    fn instance(
+        &mut self,
+        workload: &str,
+        index: u32,
+        slot: &Slot,
+        id: FailureId,
+        failure: &Failure,
+        excused: bool,
+    ) {
+        let down = format!("WorkloadDown/{workload}/{index}/{id}");
+        let loop_ = format!("CrashLoop/{workload}/{index}/{id}");
+        let told = |key: &String| self.firing.contains_key(key.as_str());
+        if told(&down) || told(&loop_) {
+            // Whichever was first speaks for the failure until it closes.
+            self.holding.extend([down, loop_]);
+            return;
+        }
+        let ledger = self.view.ledger;
+        let age = self.age_ms(failure.declared_at);
+        let late = self.holds_for(&down, WORKLOAD_DOWN_AFTER, Some(age));
+        if gave_up(slot, failure) {
+            self.holding.insert(loop_.clone());
+            self.drafts
+                .push((loop_, text::instance(ledger, "CrashLoop", workload, index, slot, id, failure)));
+        } else if late && !excused && !is_explained(ledger, failure) {
+            self.drafts
+                .push((down, text::instance(ledger, "WorkloadDown", workload, index, slot, id, failure)));
+        }
+    }
+
+    fn brake(&mut self) {
+        let brake = brake::state(self.view.ledger);
+        if brake.engaged {
+            let key = "BrakeEngaged".to_owned();
+            self.holding.insert(key.clone());
+            self.drafts.push((key, text::brake(&brake)));
+        }
+    }
+}
+
+/// Its failure is open, and it isn't back under a new lease epoch yet.
+fn node_is_lost(ledger: &Ledger, node: NodeId, id: FailureId, failure: &Failure) -> bool {
+    let open = matches!(failure.state, FailureState::Open | FailureState::Recovering);
+    open && ledger.nodes.get(&node).is_some_and(|node| {
+        node.failure == Some(id) && !(node.state == NodeState::Alive && node.epoch != LeaseEpoch(0))
+    })
+}
+
+/// Every slot that the node's loss took has its record, and every such record is closed.
+fn consequences_settled(ledger: &Ledger, node: NodeId, id: FailureId) -> bool {
+    let unrecorded = ledger
+        .workloads
+        .values()
+        .flat_map(|workload| workload.slots.values())
+        .any(|slot| slot.failure.is_none() && slot.lost.as_ref().is_some_and(|lost| lost.node == node));
+    let open = |failure: &Failure| matches!(failure.state, FailureState::Open | FailureState::Recovering);
+    !unrecorded && !text::consequences(ledger, id).any(|(_, failure)| open(failure))
+}
+
+/// The open failure of its node is alert enough.
+fn is_explained(ledger: &Ledger, failure: &Failure) -> bool {
+    failure.caused_by.and_then(|id| ledger.failures.get(&id)).is_some_and(|cause| {
+        matches!(cause.subject, Subject::Node(_))
+            && matches!(cause.state, FailureState::Open | FailureState::Recovering)
+    })
+}
+
+/// A node used up its restarts, or the leader its moves. Stays true while the failure is open: what was given up once
+/// and was moved is a crash loop still, until it serves.
+fn gave_up(slot: &Slot, failure: &Failure) -> bool {
+    let given_up_by_node = slot.placement.is_none() && slot.last == InstanceState::Failed;
+    let moved_on_exit =
+        failure.method == Method::Exit && failure.steps.iter().any(|step| step.action == Action::Migrate);
+    failure.state == FailureState::Unrecoverable || given_up_by_node || moved_on_exit
+}

@@ -1,0 +1,1 @@
+//! Scripts of failures and what people are told of them.

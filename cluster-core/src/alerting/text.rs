@@ -1,0 +1,216 @@
+//! What alerts say: for a tired person at night, so names, places and durations first, then the evidence.
+//!
+//! Not here: when they fire (`rules`), how a channel lays them out (the agent).
+
+use super::rules::Draft;
+use crate::{
+    ids::{FailureId, NodeId},
+    ledger::{Alert, Failure, FailureState, Ledger, Severity, Slot, Subject},
+    recovery::{Unplaceable, brake::Brake},
+    time::WallTime,
+};
+use std::collections::BTreeMap;
+
+/// Instances that a summary names; the rest are counted. The description has more.
+const MAX_NAMED: usize = 4;
+const MAX_DESCRIBED: usize = 40;
+
+pub(super) fn node(
+    ledger: &Ledger,
+    rule: &'static str,
+    node: NodeId,
+    id: FailureId,
+    failure: &Failure,
+) -> Draft {
+    let lost: Vec<&Failure> = consequences(ledger, id).map(|(_, failure)| failure).collect();
+    let whats: Vec<String> = lost.iter().map(|failure| outcome(ledger, failure)).collect();
+    let went = if whats.is_empty() { "nothing ran on it".to_owned() } else { some(&whats, MAX_NAMED) };
+    let is = if rule == "LeaseLost" { "is alive but lost its lease" } else { "is dead" };
+    let mut lines = vec![format!(
+        "{} was last seen {} before it was declared.",
+        failure.name,
+        seconds(failure.declared_at.since_ms(failure.last_seen_at)),
+    )];
+    lines.extend(lost.iter().take(MAX_DESCRIBED).map(|lost| story(ledger, lost)));
+    lines.extend(failure.evidence.iter().cloned());
+    let mut labels = BTreeMap::from([("node".to_owned(), failure.name.clone())]);
+    if let Some(node) = ledger.nodes.get(&node).filter(|node| !node.profile.zone.is_empty()) {
+        labels.insert("zone".to_owned(), node.profile.zone.clone());
+    }
+    Draft {
+        name: rule,
+        severity: if rule == "LeaseLost" { Severity::Warning } else { Severity::Critical },
+        failure: Some(id),
+        labels,
+        summary: format!("{} {is}: {went}", failure.name),
+        description: lines.join("\n"),
+    }
+}
+
+pub(super) fn instance(
+    ledger: &Ledger,
+    rule: &'static str,
+    workload: &str,
+    index: u32,
+    slot: &Slot,
+    id: FailureId,
+    failure: &Failure,
+) -> Draft {
+    let who = instance_name(ledger, workload, index);
+    let last = slot.placement.as_ref().map(|placement| placement.node).or(slot.avoid);
+    let node = last.map(|id| node_name(ledger, id));
+    let at = node.as_ref().map_or(String::new(), |node| format!(" on {node}"));
+    let summary = match (rule, failure.state) {
+        ("CrashLoop", FailureState::Unrecoverable) => {
+            format!("{who} keeps failing and is given up{at}: a person is needed")
+        }
+        ("CrashLoop", _) => format!("{who} keeps failing{at}: its restarts there are used up"),
+        _ => format!("{who} doesn't serve since it failed{at}"),
+    };
+    let mut lines = vec![story(ledger, failure)];
+    if !failure.cause.is_empty() {
+        lines.push(failure.cause.clone());
+    }
+    lines.extend(failure.evidence.iter().cloned());
+    let mut labels = BTreeMap::from([
+        ("workload".to_owned(), workload.to_owned()),
+        ("index".to_owned(), index.to_string()),
+    ]);
+    labels.extend(node.map(|node| ("node".to_owned(), node)));
+    Draft {
+        name: rule,
+        severity: Severity::Critical,
+        failure: Some(id),
+        labels,
+        summary,
+        description: lines.join("\n"),
+    }
+}
+
+pub(super) fn unplaceable(ledger: &Ledger, workload: &str, found: &[Unplaceable]) -> Draft {
+    let wanted = ledger.workloads.get(workload).map_or(0, |workload| workload.spec.replicas);
+    let whats: Vec<String> = found
+        .iter()
+        .map(|slot| format!("{}: {}", instance_name(ledger, workload, slot.index), slot.why))
+        .collect();
+    Draft {
+        name: "Unplaceable",
+        severity: Severity::Critical,
+        failure: None,
+        labels: BTreeMap::from([("workload".to_owned(), workload.to_owned())]),
+        summary: format!("{workload} finds no node for {} of {wanted}", found.len()),
+        description: whats.into_iter().take(MAX_DESCRIBED).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+pub(super) fn brake(brake: &Brake) -> Draft {
+    Draft {
+        name: "BrakeEngaged",
+        severity: Severity::Critical,
+        failure: None,
+        labels: BTreeMap::new(),
+        summary: format!(
+            "nothing is moved: {} losses within a minute, more than the {} that are moved unasked",
+            brake.losses, brake.limit
+        ),
+        description: format!(
+            "Dead: {}. Bring nodes back, or remove those that are gone for good (`holdfast node remove`); moving goes \
+             on by itself once {} or fewer are dead.",
+            brake.dead.join(", "),
+            brake.limit
+        ),
+    }
+}
+
+/// Said when the alert ends.
+pub(super) fn ended(ledger: &Ledger, alert: &Alert) -> String {
+    let label = |key: &str| alert.labels.get(key).map_or("it", String::as_str);
+    let failure = alert.failure.and_then(|id| ledger.failures.get(&id));
+    let after = failure
+        .and_then(|failure| failure.recovered_at.map(|end| end.since_ms(failure.last_seen_at)))
+        .map_or(String::new(), |ms| format!(", {} after it was last well", seconds(ms)));
+    let known = ledger.nodes.values().any(|node| node.profile.name == label("node"));
+    match alert.name.as_str() {
+        "NodeDead" if !known => format!("{} was removed", label("node")),
+        "NodeDead" => format!("{} is back{after}", label("node")),
+        "LeaseLost" => format!("{} has a lease again{after}", label("node")),
+        "Unplaceable" => format!("{} finds its nodes again", label("workload")),
+        "BrakeEngaged" => "moving goes on".to_owned(),
+        _ if failure.is_some_and(|failure| failure.recovered_at.is_some()) => {
+            format!("{} serves again{after}", label("workload"))
+        }
+        _ => format!("{} isn't asked to run any more", label("workload")),
+    }
+}
+
+/// The failures that a node's failure caused.
+pub(super) fn consequences(ledger: &Ledger, id: FailureId) -> impl Iterator<Item = (&FailureId, &Failure)> {
+    // A cause is always the older entry.
+    ledger.failures.range(id..).filter(move |(_, failure)| failure.caused_by == Some(id))
+}
+
+/// "counter moved to n1".
+fn outcome(ledger: &Ledger, failure: &Failure) -> String {
+    let who = subject_name(ledger, failure);
+    match (failure.state, went_to(ledger, failure)) {
+        (FailureState::Recovered, Some(node)) => format!("{who} moved to {node}"),
+        (FailureState::Recovered, None) => format!("{who} recovered"),
+        (FailureState::Unrecoverable, _) => format!("{who} could not be recovered"),
+        (_, Some(node)) => format!("{who} is starting on {node}"),
+        (_, None) => format!("{who} waits to be moved"),
+    }
+}
+
+/// One line with the times that there are, counted from when it was last well.
+fn story(ledger: &Ledger, failure: &Failure) -> String {
+    let after = |at: Option<WallTime>| at.map(|at| seconds(at.since_ms(failure.last_seen_at)));
+    let times = [
+        ("declared", after(Some(failure.declared_at))),
+        ("safe to start elsewhere", after(failure.safe_at)),
+        ("started", after(failure.started_at)),
+        ("serving", after(failure.recovered_at)),
+    ];
+    let times: Vec<String> = times
+        .into_iter()
+        .filter_map(|(what, after)| after.map(|after| format!("{what} after {after}")))
+        .collect();
+    format!("{}: {}.", outcome(ledger, failure), times.join(", "))
+}
+
+fn went_to(ledger: &Ledger, failure: &Failure) -> Option<String> {
+    let step = failure.steps.iter().rev().find_map(|step| step.to);
+    let slot = match &failure.subject {
+        Subject::Workload(name, index) => ledger.workloads.get(name)?.slots.get(index),
+        Subject::Node(_) => None,
+    };
+    let now = || slot?.placement.as_ref().map(|placement| placement.node);
+    step.or_else(now).map(|id| node_name(ledger, id))
+}
+
+fn subject_name(ledger: &Ledger, failure: &Failure) -> String {
+    match &failure.subject {
+        Subject::Node(_) => failure.name.clone(),
+        Subject::Workload(name, index) => instance_name(ledger, name, *index),
+    }
+}
+
+/// The index only where there may be several.
+fn instance_name(ledger: &Ledger, workload: &str, index: u32) -> String {
+    match ledger.workloads.get(workload) {
+        Some(found) if found.spec.replicas == 1 => workload.to_owned(),
+        _ => format!("{workload}/{index}"),
+    }
+}
+
+fn node_name(ledger: &Ledger, id: NodeId) -> String {
+    ledger.nodes.get(&id).map_or_else(|| id.to_string(), |node| node.profile.name.clone())
+}
+
+fn some(whats: &[String], most: usize) -> String {
+    let named = whats.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    if whats.len() > most { format!("{named}, and {} more", whats.len() - most) } else { named }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10)
+}

@@ -1,0 +1,1 @@
+//! Rules of the ledger, each as a script that a person can read.

@@ -1,0 +1,67 @@
+//! The brake: when too much died at once, it is likelier that the view is wrong, or the site, than that moving helps.
+//!
+//! Read from the ledger alone, so every node and every later leader sees the same. It engages when more than
+//! max(2, 30 %) of the nodes that belong here died within a minute, a whole named zone counting as one, and holds for
+//! as long as so many of them stay dead: until they come back, or a person removes them.
+//!
+//! Not here: what is held back (`recovery` holds moves, never first placements or records).
+
+use crate::ledger::{Ledger, Node, NodeState};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many deaths never engage it, however small the cluster.
+pub const ALWAYS_MOVED: usize = 2;
+/// Nor does this part of the nodes.
+pub const MOVED_PERCENT: usize = 30;
+/// Deaths as close as this count together, by the ledger's clock.
+pub const WINDOW_MS: u64 = 60_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brake {
+    pub engaged: bool,
+    /// Names of the nodes that died together, at the worst moment.
+    pub dead: Vec<String>,
+    /// Those, a whole zone counted as one.
+    pub losses: usize,
+    /// How many are moved without asking.
+    pub limit: usize,
+}
+
+#[must_use]
+pub fn state(ledger: &Ledger) -> Brake {
+    let members: Vec<&Node> = ledger.nodes.values().filter(|n| n.state != NodeState::Left).collect();
+    let limit = ALWAYS_MOVED.max(members.len() * MOVED_PERCENT / 100);
+    let mut dead: Vec<&Node> = members.iter().copied().filter(|n| n.state == NodeState::Dead).collect();
+    dead.sort_by_key(|node| node.changed_at);
+    let mut worst = Brake { engaged: false, dead: Vec::new(), losses: 0, limit };
+    for (i, first) in dead.iter().enumerate() {
+        let together: Vec<&Node> = dead[i..]
+            .iter()
+            .copied()
+            .take_while(|node| node.changed_at.since_ms(first.changed_at) <= WINDOW_MS)
+            .collect();
+        let losses = losses(&members, &together);
+        if losses > worst.losses {
+            let names = together.iter().map(|node| node.profile.name.clone()).collect();
+            worst = Brake { engaged: losses > limit, dead: names, losses, limit };
+        }
+    }
+    worst
+}
+
+/// Nodes lost, but a named zone of which none is left counts as one.
+fn losses(members: &[&Node], dead: &[&Node]) -> usize {
+    let mut whole: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in members.iter().filter(|node| !node.profile.zone.is_empty()) {
+        *whole.entry(&node.profile.zone).or_default() += 1;
+    }
+    for node in dead {
+        if let Some(left) = whole.get_mut(node.profile.zone.as_str()) {
+            *left -= 1;
+        }
+    }
+    let gone: BTreeSet<&str> =
+        whole.into_iter().filter(|(_, left)| *left == 0).map(|(zone, _)| zone).collect();
+    let alone = dead.iter().filter(|node| !gone.contains(node.profile.zone.as_str())).count();
+    alone + gone.len()
+}

@@ -1,0 +1,429 @@
+//! Plays the cluster around a leader's machines, over a real ledger: a log that commits after 10 ms, voters that
+//! promise, nodes that start what they are given, providers that answer. Writes down what happened, in words.
+//!
+//! Not here: what is expected of it (the tests), who is declared dead and when (the script says so).
+
+use super::{Effect, Heard, Input, LiveView, Recovery, View};
+use crate::{
+    alerting::{self, Alerting},
+    ids::{
+        BootId, ClusterId, FailureId, Generation, Incarnation, InstanceId, LeaseEpoch, LogId, NodeId,
+        RequestId, SessionId,
+    },
+    ledger::{
+        AlertingConfig, Body, Channel, Command, Death, Exit, FEATURE_LEVEL, Failure, Kind, Ledger,
+        NodeProfile, Phase, RecoverySpec, Reply, Report, Role, Route, SendOutcome, Settings, Subject,
+        WorkloadSpec,
+    },
+    time::{Instant, WallTime},
+};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Between two steps of the machines, and from proposal to commit.
+const TICK: u64 = 10;
+const WALL: u64 = 1_700_000_000_000;
+/// How long voters' last acknowledgements run after a node fell silent.
+const LEASE: u64 = 2_000;
+
+pub(crate) struct Play {
+    pub now: u64,
+    pub ledger: Ledger,
+    pub live: LiveView,
+    pub recovery: Recovery,
+    pub alerting: Alerting,
+    pub term: u64,
+    voters: BTreeSet<NodeId>,
+    queue: Vec<(u64, Happens)>,
+    last_ack: BTreeMap<NodeId, u64>,
+    off: BTreeSet<NodeId>,
+    pub mute_voters: BTreeSet<NodeId>,
+    /// Workloads that never come up: their node gives up at once.
+    pub broken: BTreeSet<String>,
+    /// Milliseconds until a channel's provider answers; the default is 20.
+    pub answers_after: BTreeMap<String, u64>,
+    pub refuses: BTreeSet<String>,
+    pub commits: bool,
+    pub trace: Vec<String>,
+    /// What providers got: "CHANNEL PHASE SUMMARY".
+    pub told: Vec<String>,
+    /// Rejected proposals.
+    pub refused: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Happens {
+    Commit(Body),
+    Promise(NodeId, LeaseEpoch),
+    Report(NodeId, String, u32, Generation, Report),
+    Answer { alert: u64, channel: String, phase: Phase, attempt: u32, outcome: SendOutcome },
+}
+
+impl Play {
+    /// Nodes n1, n2, … in the given zones; the first up to five vote, n1 leads.
+    pub fn new(zones: &[&str]) -> Self {
+        let now = 1_000;
+        let mut play = Self {
+            now,
+            ledger: Ledger::default(),
+            live: LiveView::default(),
+            recovery: Recovery::new(),
+            alerting: Alerting::new(NodeId(1), 1, Instant::from_millis(now)),
+            term: 1,
+            voters: (1..=5.min(zones.len() as u64)).map(NodeId).collect(),
+            queue: Vec::new(),
+            last_ack: BTreeMap::new(),
+            off: BTreeSet::new(),
+            mute_voters: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            answers_after: BTreeMap::new(),
+            refuses: BTreeSet::new(),
+            commits: true,
+            trace: Vec::new(),
+            told: Vec::new(),
+            refused: Vec::new(),
+        };
+        let settings = Settings { profile: "lan".to_owned(), lease_ms: LEASE, voters: 5 };
+        play.commit(Body::Founded { cluster: ClusterId(7), name: "shop".to_owned(), settings });
+        play.commit(Body::LeaderElected { node: NodeId(1) });
+        for (i, zone) in zones.iter().enumerate() {
+            play.node_up(i as u64 + 1, zone, None);
+        }
+        play.give_voters();
+        play
+    }
+
+    fn node_up(&mut self, n: u64, zone: &str, replaces: Option<LeaseEpoch>) {
+        let profile = NodeProfile {
+            name: format!("n{n}"),
+            address: format!("10.0.0.{n}:7400"),
+            zone: zone.to_owned(),
+            role: Role::Member,
+            ..NodeProfile::default()
+        };
+        let (node, boot) = (NodeId(n), BootId(self.now));
+        let (session, incarnation) = (SessionId(self.now), Incarnation(1));
+        self.commit(Body::NodeUp { node, profile, boot, session, incarnation, replaces });
+        self.off.remove(&node);
+        self.live.heard.insert(node, Heard::Alive);
+    }
+
+    pub fn id(&self, name: &str) -> NodeId {
+        self.ledger.node_by_name(name).expect("a listed node").0
+    }
+
+    pub fn name(&self, id: NodeId) -> String {
+        self.ledger.node_name(id)
+    }
+
+    pub fn commit(&mut self, body: Body) -> Reply {
+        let at = LogId { term: self.term, index: self.ledger.applied.index + 1 };
+        let command = Command {
+            level: FEATURE_LEVEL,
+            actor: "node:n1".to_owned(),
+            request: RequestId(0),
+            proposed_at: WallTime(WALL + self.now),
+            body: body.clone(),
+        };
+        let reply = self.ledger.apply(at, &command).expect("a level that this build knows");
+        match &reply {
+            Reply::Rejected(why) => {
+                self.refused.push(format!("{}: {}", why.reason, why.message));
+                self.say(format!("refused {}", why.reason));
+            }
+            _ => self.committed(&body, &reply),
+        }
+        reply
+    }
+
+    fn say(&mut self, what: String) {
+        self.trace.push(format!("{} {what}", self.now));
+    }
+
+    /// Notes what was committed; nodes act on it.
+    fn committed(&mut self, body: &Body, reply: &Reply) {
+        match body {
+            Body::EpochSafe { .. } => self.say("safe".to_owned()),
+            Body::FailureOpened { subject, caused_by } => {
+                let cause = if caused_by.is_some() { " (caused)" } else { "" };
+                let line = format!("failure {}{cause}", self.subject(subject));
+                self.say(line);
+            }
+            Body::FailureUnrecoverable { reason, .. } => self.say(format!("abandoned: {reason}")),
+            Body::Placed { workload, index, node, .. } => {
+                let line = format!("placed {workload}/{index} on {}", self.name(*node));
+                self.say(line);
+                let Reply::Generation(generation) = reply else { panic!("placed without a generation") };
+                let broken = self.broken.contains(workload);
+                let mut soon = |after, report| {
+                    let report = Happens::Report(*node, workload.clone(), *index, *generation, report);
+                    self.queue.push((self.now + after, report));
+                };
+                soon(10, Report::Starting);
+                if broken {
+                    soon(40, Report::GaveUp { exit: Exit::Code(1), detail: "it is broken".to_owned() });
+                } else {
+                    let started_at = WallTime(WALL + self.now + 40);
+                    soon(40, Report::Running { pid: 4_711, started_at, unconfined: false });
+                }
+            }
+            Body::Evicted { workload, index, generation, reason } => {
+                self.say(format!("evicted {workload}/{index}: {reason}"));
+                if let Some(node) = self.node_of(workload, *index) {
+                    let ended = Report::Ended { exit: None };
+                    let report = Happens::Report(node, workload.clone(), *index, *generation, ended);
+                    self.queue.push((self.now + 30, report));
+                }
+            }
+            Body::AlertRaised { summary, name, .. } => self.say(format!("alert {name}: {summary}")),
+            Body::AlertEnded { summary, .. } => self.say(format!("ended: {summary}")),
+            _ => {}
+        }
+    }
+
+    fn subject(&self, subject: &Subject) -> String {
+        match subject {
+            Subject::Node(id) => self.name(*id),
+            Subject::Workload(name, index) => format!("{name}/{index}"),
+        }
+    }
+
+    pub fn apply(&mut self, specs: Vec<WorkloadSpec>) {
+        self.commit(Body::WorkloadsApplied { specs, if_version: None });
+    }
+
+    pub fn channels(&mut self, names: &[&str]) {
+        let channels = names.iter().map(|name| ((*name).to_owned(), Channel::Console)).collect();
+        let routes = vec![Route { channels: names.iter().map(|name| (*name).to_owned()).collect() }];
+        self.commit(Body::AlertingApplied { config: AlertingConfig { channels, routes } });
+    }
+
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end {
+            self.now += TICK;
+            let (due, later): (Vec<_>, Vec<_>) =
+                core::mem::take(&mut self.queue).into_iter().partition(|(at, _)| *at <= self.now);
+            self.queue = later;
+            for (_, happens) in due {
+                self.happen(happens);
+            }
+            self.step(Input::Tick, alerting::Input::Tick);
+        }
+    }
+
+    fn happen(&mut self, happens: Happens) {
+        match happens {
+            Happens::Commit(body) if self.commits => {
+                self.commit(body);
+            }
+            Happens::Commit(_) => {}
+            Happens::Promise(voter, epoch) => {
+                let holder = self.ledger.revocations.get(&epoch).map(|revocation| revocation.node);
+                let ends = holder.and_then(|node| self.last_ack.get(&node)).copied().unwrap_or(0) + LEASE;
+                let remaining = Duration::from_millis(ends.saturating_sub(self.now));
+                self.step(Input::Promise { voter, epoch, remaining }, alerting::Input::Tick);
+            }
+            Happens::Report(node, workload, index, generation, report) => {
+                if !self.off.contains(&node) {
+                    let instance = InstanceId(generation.0);
+                    self.commit(Body::InstanceReported {
+                        node,
+                        workload,
+                        index,
+                        generation,
+                        instance,
+                        report,
+                    });
+                }
+            }
+            Happens::Answer { alert, channel, phase, attempt, outcome } => {
+                let answer =
+                    alerting::Input::SendFinished { alert, channel, phase, attempt, outcome, dice: 0 };
+                self.step(Input::Tick, answer);
+            }
+        }
+    }
+
+    fn step(&mut self, recovery: Input, alerting: alerting::Input) {
+        let now = Instant::from_millis(self.now);
+        let view = View { ledger: &self.ledger, live: &self.live };
+        let (mut decided, mut told) = (Vec::new(), Vec::new());
+        self.recovery.step(now, &view, recovery, &mut decided);
+        self.alerting.step(now, &view, alerting, &mut told);
+        for effect in decided {
+            match effect {
+                Effect::Propose(body) => self.queue.push((self.now + TICK, Happens::Commit(body))),
+                Effect::AskPromises { epoch, voters, .. } => {
+                    for voter in voters {
+                        if !self.mute_voters.contains(&voter) && !self.off.contains(&voter) {
+                            self.queue.push((self.now + TICK, Happens::Promise(voter, epoch)));
+                        }
+                    }
+                }
+            }
+        }
+        for effect in told {
+            match effect {
+                alerting::Effect::Propose(body) => self.queue.push((self.now + TICK, Happens::Commit(body))),
+                alerting::Effect::Send { alert, channel, phase, attempt, .. } => {
+                    self.send(alert, channel, phase, attempt);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, alert: u64, channel: String, phase: Phase, attempt: u32) {
+        let summary = self.ledger.alerts[&alert].summary.clone();
+        let phase_name = if phase == Phase::Firing { "firing" } else { "resolved" };
+        self.say(format!("send {channel} {phase_name} #{attempt}"));
+        let after = self.answers_after.get(&channel).copied().unwrap_or(20);
+        let outcome = if self.refuses.contains(&channel) {
+            SendOutcome::Failed { reason: "refused".to_owned(), retry: true }
+        } else {
+            self.told.push(format!("{channel} {phase_name} {summary}"));
+            SendOutcome::Sent
+        };
+        self.queue.push((self.now + after, Happens::Answer { alert, channel, phase, attempt, outcome }));
+    }
+
+    /// Silent from now on; nobody declares it yet.
+    pub fn silence(&mut self, name: &str) {
+        let id = self.id(name);
+        self.off.insert(id);
+        self.last_ack.insert(id, self.now);
+        self.live.heard.insert(id, Heard::Suspect);
+    }
+
+    pub fn declare(&mut self, names: &[&str]) {
+        let seen = WallTime(WALL + self.now - 1_100);
+        let death = |name: &&str| {
+            let node = self.id(name);
+            let epoch = self.ledger.nodes[&node].epoch;
+            Death {
+                node,
+                epoch,
+                incarnation: Incarnation(1),
+                last_seen_at: seen,
+                suspected_at: seen,
+                observers: vec![NodeId(1)],
+                evidence: Vec::new(),
+            }
+        };
+        let deaths = names.iter().map(death).collect();
+        self.commit(Body::NodesDead { deaths });
+    }
+
+    /// Loses power, and is declared dead 1,100 ms later.
+    pub fn lose(&mut self, names: &[&str]) {
+        for name in names {
+            self.silence(name);
+        }
+        self.run(1_100);
+        self.declare(names);
+    }
+
+    pub fn return_of(&mut self, name: &str) {
+        let id = self.id(name);
+        let zone = self.ledger.nodes[&id].profile.zone.clone();
+        self.node_up(id.0, &zone, None);
+        self.say(format!("{name} is back"));
+    }
+
+    pub fn lose_lease(&mut self, name: &str) {
+        let node = self.id(name);
+        self.last_ack.insert(node, self.now);
+        let epoch = self.ledger.nodes[&node].epoch;
+        let last_seen_at = WallTime(WALL + self.now);
+        self.commit(Body::LeaseLost { node, epoch, last_seen_at, evidence: Vec::new() });
+    }
+
+    /// Another leader in the next term: whatever the old one had under way is lost with it.
+    pub fn new_leader(&mut self) {
+        self.queue.retain(|(_, happens)| matches!(happens, Happens::Report(..)));
+        self.term += 1;
+        self.commit(Body::LeaderElected { node: NodeId(2) });
+        self.recovery = Recovery::new();
+        self.alerting = Alerting::new(NodeId(2), self.term, Instant::from_millis(self.now));
+        self.give_voters();
+        self.say("new leader".to_owned());
+    }
+
+    pub fn voters_become(&mut self, voters: &[u64]) {
+        self.voters = voters.iter().copied().map(NodeId).collect();
+        self.give_voters();
+    }
+
+    fn give_voters(&mut self) {
+        self.step(Input::Voters(vec![self.voters.clone()]), alerting::Input::Tick);
+    }
+
+    pub fn node_of(&self, workload: &str, index: u32) -> Option<NodeId> {
+        self.ledger.slot(workload, index)?.placement.as_ref().map(|placement| placement.node)
+    }
+
+    pub fn where_is(&self, workload: &str, index: u32) -> String {
+        self.node_of(workload, index).map_or("nowhere".to_owned(), |id| self.name(id))
+    }
+
+    pub fn failure(&self, subject: &str) -> (FailureId, &Failure) {
+        let found = self.ledger.failures.iter().rev().find(|(_, f)| self.subject(&f.subject) == subject);
+        let (id, failure) = found.expect("such a failure");
+        (*id, failure)
+    }
+
+    /// When something was first noted.
+    pub fn time_of(&self, what: &str) -> u64 {
+        let line = self.trace.iter().find(|line| line.split_once(' ').is_some_and(|l| l.1.starts_with(what)));
+        let line = line.unwrap_or_else(|| panic!("no \"{what}\" in\n{}", self.trace.join("\n")));
+        line.split(' ').next().and_then(|ms| ms.parse().ok()).expect("a line begins with its time")
+    }
+
+    pub fn count(&self, what: &str) -> usize {
+        self.trace.iter().filter(|line| line.contains(what)).count()
+    }
+
+    /// The trace since the script's `from`, in the order in which it happened.
+    #[track_caller]
+    pub fn expect(&self, from: u64, script: &str) {
+        let said: Vec<&str> = self
+            .trace
+            .iter()
+            .filter(|line| {
+                line.split(' ').next().and_then(|ms| ms.parse().ok()).is_some_and(|ms: u64| ms >= from)
+            })
+            .filter_map(|line| line.split_once(' ').map(|l| l.1))
+            .collect();
+        let expected: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(said, expected, "\n{}", self.trace.join("\n"));
+    }
+}
+
+pub(crate) fn singleton(name: &str) -> WorkloadSpec {
+    spec(name, Kind::Singleton, 1)
+}
+
+pub(crate) fn replicas(name: &str, n: u32) -> WorkloadSpec {
+    spec(name, Kind::Replicas, n)
+}
+
+fn spec(name: &str, kind: Kind, replicas: u32) -> WorkloadSpec {
+    WorkloadSpec {
+        name: name.to_owned(),
+        kind,
+        replicas,
+        priority: 50,
+        ports: BTreeMap::new(),
+        exec: crate::ledger::ExecSpec { command: vec!["/bin/true".to_owned()], ..Default::default() },
+        recovery: RecoverySpec {
+            restart_attempts: 3,
+            restart_window_ms: 300_000,
+            backoff_min_ms: 500,
+            backoff_max_ms: 30_000,
+            migrate: true,
+            stop_timeout_ms: 10_000,
+            isolation_grace_ms: 0,
+            keep_on_isolation: kind == Kind::Replicas,
+        },
+    }
+}
