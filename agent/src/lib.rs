@@ -5,5 +5,6 @@ pub mod limits;
 pub mod security;
 pub mod shared;
 pub mod storage;
+pub mod view;
 pub mod wire;
 pub mod workload;

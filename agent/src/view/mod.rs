@@ -9,10 +9,6 @@ mod events;
 mod failures;
 mod nodes;
 mod status;
-#[cfg(test)]
-mod status_tests;
-#[cfg(test)]
-mod testing;
 mod workloads;
 
 pub use events::event;
