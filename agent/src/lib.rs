@@ -11,5 +11,6 @@ pub mod security;
 pub mod shared;
 pub mod storage;
 pub mod telemetry;
+pub mod view;
 pub mod wire;
 pub mod workload;

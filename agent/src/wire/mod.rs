@@ -1,5 +1,6 @@
 //! The wire: the only module that knows tonic. Everything that crosses it is converted here, both ways.
 
+pub mod api;
 pub mod cli_client;
 pub mod client;
 pub mod codec;
