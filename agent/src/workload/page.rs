@@ -290,7 +290,6 @@ pub fn deadline_in(duration: std::time::Duration) -> Clocks {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
