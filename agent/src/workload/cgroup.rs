@@ -109,7 +109,6 @@ fn locate(mountinfo: &str, cgroup: &str) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

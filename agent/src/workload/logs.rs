@@ -150,7 +150,6 @@ pub fn read(dir: &Path, from: From, max: usize) -> io::Result<Chunk> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -172,7 +172,6 @@ impl Lock {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::workload::spec::tests::example;

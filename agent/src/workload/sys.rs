@@ -97,6 +97,11 @@ fn parse_stat(text: &str) -> Option<(char, u64)> {
     Some((state, start))
 }
 
+/// The signal by which an agent tells a guard to stop, with the milliseconds it has. A real-time one: of two SIGTERMs
+/// that are pending the kernel keeps the first, and the second may be the urgent one. Part of the guard's protocol, so
+/// it is a number: libraries differ in where such signals begin.
+pub const STOP_ORDER: i32 = 40;
+
 /// Sends `signal` with a number to the process behind `pidfd`, as sigqueue(3) does.
 pub fn queue_signal(pidfd: &OwnedFd, signal: i32, value: i32) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -137,7 +142,6 @@ pub fn reap(pid: u32) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

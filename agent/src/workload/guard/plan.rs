@@ -168,7 +168,6 @@ impl User {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::workload::spec::tests::example;

@@ -139,14 +139,15 @@ impl Signals {
         unsafe { libc::poll(fds.as_mut_ptr(), 2, ms) };
     }
 
-    /// Whether SIGTERM came: with the time-out that its sender queued with it, if any.
+    /// Whether it is to stop: by a person's SIGTERM, or by the agent's order, which carries a time-out.
     pub fn stop_asked(&self) -> Option<Option<Duration>> {
         let mut asked: Option<Option<Duration>> = None;
         for _ in 0..MAX_SIGNALS_A_LOOK {
             let Some(info) = self.next() else { break };
-            if info.ssi_signo == libc::SIGTERM.cast_unsigned() {
-                let queued = info.ssi_code == libc::SI_QUEUE;
-                let timeout = u64::try_from(info.ssi_int).ok().filter(|_| queued).map(Duration::from_millis);
+            let ordered =
+                info.ssi_signo == sys::STOP_ORDER.cast_unsigned() && info.ssi_code == libc::SI_QUEUE;
+            if ordered || info.ssi_signo == libc::SIGTERM.cast_unsigned() {
+                let timeout = u64::try_from(info.ssi_int).ok().filter(|_| ordered).map(Duration::from_millis);
                 asked = Some(match asked.flatten() {
                     Some(before) => Some(timeout.map_or(before, |new| new.min(before))),
                     None => timeout,

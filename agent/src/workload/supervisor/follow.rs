@@ -63,11 +63,10 @@ pub(super) async fn follow(
         },
         None => follower.find_guard().await,
     };
-    let announced = match guard {
-        Some(guard) => follower.while_guarded(guard).await,
-        None => false,
-    };
-    follower.after_guard(announced).await;
+    if let Some(guard) = guard {
+        follower.while_guarded(guard).await;
+    }
+    follower.after_guard().await;
 }
 
 impl Follower {
@@ -114,14 +113,14 @@ impl Follower {
         }
     }
 
-    /// Until the guard is gone: passes orders on, and tells when the workload runs. Whether it told.
-    async fn while_guarded(&mut self, guard: ProcessId) -> bool {
+    /// Until the guard is gone: passes orders on, and tells when the workload runs. Of a run shorter than a look nobody
+    /// is told that it began.
+    async fn while_guarded(&mut self, guard: ProcessId) {
         let opened = guard.open().and_then(|fd| fd.map(readiness).transpose());
         let pidfd = match opened {
             Ok(Some(pidfd)) => pidfd,
             Ok(None) => {
-                reap(guard);
-                return false;
+                return reap(guard);
             }
             Err(e) => {
                 error!(instance = %self.instance, "cannot watch guard {}: {e}", guard.pid);
@@ -131,10 +130,7 @@ impl Follower {
         let mut announced = false;
         loop {
             tokio::select! {
-                _ = pidfd.readable() => {
-                    reap(guard);
-                    return announced;
-                }
+                _ = pidfd.readable() => return reap(guard),
                 Ok(()) = self.orders.changed() => self.pass_on(pidfd.get_ref()),
                 () = sleep(START_LOOK_EVERY), if !announced => announced = self.announce().await,
             }
@@ -142,20 +138,19 @@ impl Follower {
     }
 
     /// The same without a handle (no descriptors left): late, and deaf to orders, but never wrong.
-    async fn while_guarded_slowly(&mut self, guard: ProcessId) -> bool {
+    async fn while_guarded_slowly(&mut self, guard: ProcessId) {
         let mut announced = false;
         while guard.is_alive().unwrap_or(true) {
             announced = announced || self.announce().await;
             sleep(DISK_RETRY).await;
         }
         reap(guard);
-        announced
     }
 
     fn pass_on(&mut self, guard: &OwnedFd) {
         let Some(timeout) = *self.orders.borrow_and_update() else { return };
         let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        if let Err(e) = sys::queue_signal(guard, libc::SIGTERM, ms)
+        if let Err(e) = sys::queue_signal(guard, sys::STOP_ORDER, ms)
             && e.raw_os_error() != Some(libc::ESRCH)
         {
             error!(instance = %self.instance, "cannot tell the guard to stop: {e}");
@@ -172,11 +167,7 @@ impl Follower {
     }
 
     /// The guard is gone: until its tree is proven to be, too.
-    async fn after_guard(&self, announced: bool) {
-        if !announced {
-            // It may have begun between two looks.
-            self.announce().await;
-        }
+    async fn after_guard(&self) {
         let began = Instant::now();
         let mut told = false;
         loop {
@@ -235,10 +226,16 @@ fn spawn(shared: &Shared, instance: InstanceId) -> io::Result<u32> {
     command.arg("guard").arg(state::path(&shared.dir, instance));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(last_words);
     command.env_clear().current_dir("/");
-    // SAFETY: a single system call, allowed between fork and exec. Its own session: what the agent's terminal or its
-    // process group is sent doesn't reach it.
+    // SAFETY: system calls only, allowed between fork and exec.
     unsafe {
-        command.pre_exec(|| if libc::setsid() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) });
+        command.pre_exec(|| {
+            // An order may come before the guard is ready for it: it stays pending.
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+            // Its own session: what the agent's terminal or process group is sent doesn't reach it.
+            if libc::setsid() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        });
     }
     Ok(command.spawn()?.id())
 }
