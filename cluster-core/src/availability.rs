@@ -195,3 +195,161 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{FailureId, LeaseEpoch, NodeId},
+        ledger::{FailureState, Folded, Method, NodeProfile},
+    };
+
+    fn failure(subject: Subject, from: u64, to: Option<u64>) -> Failure {
+        Failure {
+            subject,
+            name: String::new(),
+            state: FailureState::Open,
+            epoch: LeaseEpoch(0),
+            caused_by: None,
+            method: Method::Heartbeat,
+            evidence: vec![],
+            last_seen_at: WallTime(from),
+            detected_at: WallTime(from),
+            declared_at: WallTime(from),
+            revoked_at: None,
+            safe_at: None,
+            started_at: None,
+            recovered_at: to.map(WallTime),
+            acknowledged_at: None,
+            acknowledged_by: None,
+            steps: vec![],
+            cause: String::new(),
+            alerts: vec![],
+        }
+    }
+
+    fn node(name: &str, zone: &str, joined_at: u64) -> Node {
+        let profile = NodeProfile { name: name.to_owned(), zone: zone.to_owned(), ..NodeProfile::default() };
+        Node {
+            profile,
+            state: NodeState::Alive,
+            scheduling: crate::ledger::Scheduling::Eligible,
+            incarnation: Default::default(),
+            boot: Default::default(),
+            session: Default::default(),
+            epoch: LeaseEpoch(1),
+            joined_at: WallTime(joined_at),
+            changed_at: WallTime(joined_at),
+            failure: None,
+            death: None,
+        }
+    }
+
+    /// n1 and n2 in zone a, n3 in zone b, since 0, with these failures.
+    fn ledger(failures: &[(Subject, u64, Option<u64>)]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (id, name, zone) in [(1, "n1", "a"), (2, "n2", "a"), (3, "n3", "b")] {
+            ledger.nodes.insert(NodeId(id), node(name, zone, 0));
+        }
+        for (id, (subject, from, to)) in failures.iter().enumerate() {
+            ledger.failures.insert(FailureId(id as u64), failure(subject.clone(), *from, *to));
+        }
+        ledger
+    }
+
+    fn n1(ledger: &Ledger, since: Option<u64>, now: u64) -> Availability {
+        availability(ledger, By::Node, since.map(WallTime), WallTime(now)).remove(0)
+    }
+
+    const N1: Subject = Subject::Node(NodeId(1));
+
+    #[test]
+    fn without_a_failure_there_is_no_mean_and_it_was_always_available() {
+        let account = n1(&ledger(&[]), None, 1_000);
+        assert_eq!((account.mtbf_ms, account.mttr_ms, account.availability), (None, None, 1.0));
+        assert_eq!((account.observed_ms, account.uptime_ratio), (1_000, 1.0));
+        assert_eq!(n1(&ledger(&[]), None, 0).uptime_ratio, 1.0, "nothing observed yet");
+    }
+
+    #[test]
+    fn availability_is_mtbf_by_mtbf_and_mttr() {
+        let account = n1(&ledger(&[(N1, 100, Some(150)), (N1, 500, Some(650))]), None, 1_000);
+        assert_eq!((account.failures, account.down_ms), (2, 200));
+        assert_eq!((account.mtbf_ms, account.mttr_ms), (Some(400), Some(100)));
+        assert_eq!(account.availability, 0.8);
+    }
+
+    #[test]
+    fn an_open_failure_lasts_until_now_and_shared_time_counts_once() {
+        let account =
+            n1(&ledger(&[(N1, 100, Some(300)), (N1, 200, Some(250)), (N1, 900, None)]), None, 1_000);
+        assert_eq!((account.failures, account.down_ms), (3, 300));
+    }
+
+    #[test]
+    fn a_window_cuts_what_reaches_into_it_and_passes_over_what_was_before() {
+        let mut ledger = ledger(&[(N1, 100, Some(150)), (N1, 400, Some(600))]);
+        ledger.folded.insert(N1, Folded { failures: 3, down_ms: 30 });
+        let account = n1(&ledger, Some(500), 1_000);
+        assert_eq!((account.failures, account.down_ms, account.observed_ms), (1, 100, 500));
+        let account = n1(&ledger, None, 1_000);
+        assert_eq!((account.failures, account.down_ms), (5, 280));
+    }
+
+    #[test]
+    fn a_zone_adds_up_its_nodes() {
+        let ledger = ledger(&[(N1, 0, Some(500)), (Subject::Node(NodeId(2)), 0, Some(500))]);
+        let zones = availability(&ledger, By::Zone, None, WallTime(1_000));
+        let names: Vec<&str> = zones.iter().map(|zone| zone.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!((zones[0].observed_ms, zones[0].down_ms, zones[0].failures), (2_000, 1_000, 2));
+        assert_eq!((zones[0].availability, zones[1].availability), (0.5, 1.0));
+    }
+
+    #[test]
+    fn a_node_that_left_is_observed_until_then() {
+        let mut ledger = ledger(&[]);
+        let left = ledger.nodes.get_mut(&NodeId(1)).unwrap();
+        (left.state, left.changed_at) = (NodeState::Left, WallTime(300));
+        assert_eq!(n1(&ledger, None, 1_000).observed_ms, 300);
+    }
+
+    #[test]
+    fn planned_stops_of_a_workload_are_not_observed_and_its_instances_are_one_subject() {
+        let instance = |index| Subject::Workload("web".to_owned(), index);
+        let mut ledger = ledger(&[(instance(0), 100, Some(200)), (instance(1), 150, Some(300))]);
+        let workload = Workload {
+            spec: crate::ledger::WorkloadSpec {
+                name: "web".to_owned(),
+                kind: crate::ledger::Kind::Replicas,
+                replicas: 2,
+                priority: 0,
+                ports: [].into(),
+                exec: Default::default(),
+                recovery: crate::ledger::RecoverySpec {
+                    restart_attempts: 0,
+                    restart_window_ms: 0,
+                    backoff_min_ms: 0,
+                    backoff_max_ms: 0,
+                    migrate: true,
+                    stop_timeout_ms: 0,
+                    isolation_grace_ms: 0,
+                    keep_on_isolation: true,
+                },
+            },
+            version: 1,
+            stopped: true,
+            deleted: false,
+            created_at: WallTime(0),
+            slots: [].into(),
+            pauses: vec![
+                crate::ledger::Pause { from: WallTime(400), to: Some(WallTime(500)) },
+                crate::ledger::Pause { from: WallTime(900), to: None },
+            ],
+        };
+        ledger.workloads.insert("web".to_owned(), workload);
+        let all = availability(&ledger, By::Workload, None, WallTime(1_000));
+        assert_eq!((all[0].failures, all[0].down_ms, all[0].observed_ms), (2, 200, 800));
+        assert_eq!((all[0].mtbf_ms, all[0].mttr_ms, all[0].availability), (Some(300), Some(100), 0.75));
+    }
+}

@@ -44,7 +44,7 @@ pub const COMMAND_BYTES: usize = 65_536;
 pub const ENVIRONMENT_BYTES: usize = 65_536;
 
 /// Alerts kept; at the limit the oldest that is over and settled goes, and if there is none a new one is refused.
-pub const ALERTS_MAX: usize = 10_000;
+pub const ALERTS_MAX: usize = 4_096;
 /// Channels and routes of the alerting configuration; more are refused.
 pub const CHANNELS_MAX: usize = 64;
 pub const ROUTES_MAX: usize = 64;
