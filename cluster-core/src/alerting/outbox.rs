@@ -98,13 +98,16 @@ impl Outbox {
         }
     }
 
-    /// Drops a flight that the ledger shows to be over.
+    /// Drops a flight that the ledger shows to be over, or to be another's: an older leader's intent may be committed
+    /// just before ours, which is then refused.
     fn settle(&mut self, key: &Key, told: &Notification) {
         let Some(flight) = self.flights.get(key) else { return };
-        let shown = told.intent.is_some_and(|intent| intent.attempt == flight.attempt);
+        let shown = told.intent.filter(|intent| intent.attempt == flight.attempt);
         let over = match flight.leg {
-            Leg::Intended(_) => told.intent.is_none() && told.attempts >= flight.attempt,
-            Leg::Sending | Leg::Finished(..) => !shown,
+            Leg::Intended(_) => {
+                told.attempts >= flight.attempt && shown.is_none_or(|intent| intent.term != self.term)
+            }
+            Leg::Sending | Leg::Finished(..) => shown.is_none(),
         };
         if over {
             self.flights.remove(key);

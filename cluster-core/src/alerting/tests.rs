@@ -181,6 +181,7 @@ fn a_refusing_channel_is_tried_again_with_longer_waits_and_a_limit() {
         .collect();
     let waits: Vec<u64> = times.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000).collect();
     assert_eq!(waits, [1, 2, 4, 8], "{times:?}");
+    play.tick = 200;
     play.run(1_300_000);
     assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Failed);
     assert_eq!(play.count("send hook"), 24);
@@ -190,9 +191,11 @@ fn a_refusing_channel_is_tried_again_with_longer_waits_and_a_limit() {
 fn a_cut_off_sender_of_the_last_attempt_ends_it() {
     let (mut play, _) = after_loss();
     play.refuses.insert("hook".to_owned());
+    play.tick = 200;
     while play.count("send hook firing #24") == 0 {
         play.run(1_000);
     }
+    play.tick = 10;
     let alert = play.ledger.alerts.values_mut().next().expect("an alert");
     let told = &mut alert.notifications[0];
     told.state = NotificationState::Pending;
@@ -295,9 +298,14 @@ fn an_instance_that_stays_down_is_explained_by_its_node_while_that_is_down() {
     play.return_of(&host);
     play.run(1_000);
     assert_eq!(play.count("alert WorkloadDown"), 1, "nothing else explains it now");
+    play.broken.insert("counter".to_owned());
     play.mute_voters.clear();
+    play.run(10_000);
+    assert_eq!(play.count("alert"), 2, "its crash loop is the same failure: {:?}", play.trace);
+    play.broken.clear();
+    play.commit(Body::WorkloadStopped { name: "counter".to_owned() });
     play.run(1_000);
-    assert_eq!(play.count("ended: counter serves again"), 1);
+    assert_eq!(play.count("ended: counter"), 1);
 }
 
 #[test]
@@ -325,11 +333,69 @@ fn a_short_lack_of_nodes_is_nobodys_alert() {
     play.live.heard.insert(NodeId(1), Heard::Suspect);
     play.apply(vec![singleton("counter")]);
     play.run(9_000);
-    play.live.heard.insert(NodeId(1), Heard::Alive);
+    play.commit(Body::WorkloadStopped { name: "counter".to_owned() });
+    play.run(5_000);
+    play.commit(Body::WorkloadStarted { name: "counter".to_owned() });
     play.run(9_000);
-    play.live.heard.insert(NodeId(1), Heard::Suspect);
-    play.run(20_000);
-    assert_eq!(play.count("alert"), 0);
+    assert_eq!(play.count("alert"), 0, "it starts counting afresh");
+    play.run(1_500);
+    assert_eq!(play.count("alert Unplaceable"), 1);
+}
+
+#[test]
+fn what_finds_no_node_is_not_also_called_down() {
+    let mut play = Play::new(&["", "", ""]);
+    play.apply(vec![singleton("counter")]);
+    play.run(300);
+    let host = play.where_is("counter", 0);
+    for node in (1..=3).map(NodeId).filter(|id| play.name(*id) != host).collect::<Vec<_>>() {
+        play.commit(Body::NodeDraining { node });
+    }
+    play.lose(&[&host]);
+    play.commit(Body::NodeDraining { node: play.id(&host) });
+    play.run(4_000);
+    play.return_of(&host);
+    play.run(60_000);
+    assert_eq!((play.count("alert NodeDead"), play.count("alert Unplaceable")), (1, 1), "{:?}", play.trace);
+    assert_eq!(play.count("alert"), 2);
+}
+
+#[test]
+fn an_older_leaders_intent_that_is_committed_late_is_waited_for() {
+    let (mut play, _) = after_loss();
+    while play.count("alert NodeDead") == 0 {
+        play.run(10);
+    }
+    play.new_leader();
+    play.run(20);
+    let (&alert, _) = play.ledger.alerts.iter().next().expect("an alert");
+    play.commit(Body::NotificationIntended {
+        alert,
+        channel: "hook".to_owned(),
+        phase: Phase::Firing,
+        attempt: 1,
+        term: play.term - 1,
+        send_within_ms: 5_000,
+    });
+    play.run(4_900);
+    assert!(play.told.is_empty(), "{:?}", play.trace);
+    play.run(1_000);
+    assert_eq!((play.told.len(), play.count("send hook firing #2")), (1, 1));
+}
+
+#[test]
+fn a_result_whose_entry_was_lost_is_written_again() {
+    let (mut play, _) = after_loss();
+    while play.count("send hook") == 0 {
+        play.run(10);
+    }
+    play.commits = false;
+    play.run(500);
+    play.commits = true;
+    assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Pending);
+    play.run(1_500);
+    assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Sent);
+    assert_eq!(play.told.len(), 1);
 }
 
 #[test]

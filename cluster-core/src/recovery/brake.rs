@@ -34,17 +34,10 @@ pub fn state(ledger: &Ledger) -> Brake {
     let mut dead: Vec<&Node> = members.iter().copied().filter(|n| n.state == NodeState::Dead).collect();
     dead.sort_by_key(|node| node.changed_at);
     let mut worst = Brake { engaged: false, dead: Vec::new(), losses: 0, limit };
-    let mut seen = 0;
     for (i, first) in dead.iter().enumerate() {
-        let close = |node: &&Node| node.changed_at.since_ms(first.changed_at) <= WINDOW_MS;
-        let end = i + dead[i..].iter().take_while(|node| close(node)).count();
-        if end == seen {
-            // Part of the window before: and of a whole zone, a part may count for more.
-            continue;
-        }
-        seen = end;
-        let together = &dead[i..end];
-        let losses = losses(&members, together);
+        let close = |node: &&&Node| node.changed_at.since_ms(first.changed_at) <= WINDOW_MS;
+        let together: Vec<&Node> = dead[i..].iter().take_while(close).copied().collect();
+        let losses = losses(&members, &together);
         if losses > worst.losses {
             let names = together.iter().map(|node| node.profile.name.clone()).collect();
             worst = Brake { engaged: losses > limit, dead: names, losses, limit };

@@ -1,4 +1,4 @@
-//! Plays the cluster around a leader's machines, over a real ledger: a log that commits after 10 ms, voters that
+//! Plays the cluster around a leader's machines, over a real ledger: a log that commits after 30 ms, voters that
 //! promise, nodes that start what they are given, providers that answer. Writes down what happened, in words.
 //!
 //! Not here: what is expected of it (the tests), who is declared dead and when (the script says so).
@@ -20,14 +20,17 @@ use crate::{
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Between two steps of the machines, and from proposal to commit.
 const TICK: u64 = 10;
+/// From proposal to commit.
+const COMMIT: u64 = 30;
 const WALL: u64 = 1_700_000_000_000;
 /// How long voters' last acknowledgements run after a node fell silent.
 const LEASE: u64 = 2_000;
 
 pub(crate) struct Play {
     pub now: u64,
+    /// Milliseconds between two steps of the machines.
+    pub tick: u64,
     pub ledger: Ledger,
     pub live: LiveView,
     pub recovery: Recovery,
@@ -66,6 +69,7 @@ impl Play {
         let now = 1_000;
         let mut play = Self {
             now,
+            tick: TICK,
             ledger: Ledger::default(),
             live: LiveView::default(),
             recovery: Recovery::new(),
@@ -198,7 +202,7 @@ impl Play {
     pub fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end {
-            self.now += TICK;
+            self.now += self.tick;
             let (due, later): (Vec<_>, Vec<_>) =
                 core::mem::take(&mut self.queue).into_iter().partition(|(at, _)| *at <= self.now);
             self.queue = later;
@@ -268,7 +272,7 @@ impl Play {
         self.alerting.step(now, &view, alerting, &mut told);
         for effect in decided {
             match effect {
-                Effect::Propose(body) => self.queue.push((self.now + TICK, Happens::Commit(body))),
+                Effect::Propose(body) => self.queue.push((self.now + COMMIT, Happens::Commit(body))),
                 Effect::AskPromises { epoch, voters, .. } => {
                     for voter in voters {
                         if !self.mute_voters.contains(&voter) && !self.off.contains(&voter) {
@@ -280,7 +284,9 @@ impl Play {
         }
         for effect in told {
             match effect {
-                alerting::Effect::Propose(body) => self.queue.push((self.now + TICK, Happens::Commit(body))),
+                alerting::Effect::Propose(body) => {
+                    self.queue.push((self.now + COMMIT, Happens::Commit(body)))
+                }
                 alerting::Effect::Send { alert, channel, phase, attempt, .. } => {
                     self.send(alert, channel, phase, attempt);
                 }
