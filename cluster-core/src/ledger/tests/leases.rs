@@ -93,10 +93,10 @@ fn a_name_reused_for_a_singleton_waits_for_the_replicas_of_before() {
     let second = script.dies("n2");
     script.ok(Body::WorkloadDeleted { name: "web".to_owned() });
     script.apply(singleton("web"));
-    script.safe(second);
-    assert_eq!(script.slot("web", 0).waits_for, Some(first));
-    assert_eq!(script.refused(script.placed("web", 0, "n3")), "NOT_SAFE");
     script.safe(first);
+    assert_eq!(script.slot("web", 0).waits_for, Some(second));
+    assert_eq!(script.refused(script.placed("web", 0, "n3")), "NOT_SAFE");
+    script.safe(second);
     script.place("web", 0, "n3");
 }
 
