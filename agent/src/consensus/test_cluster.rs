@@ -54,6 +54,8 @@ pub(super) struct Witness {
 }
 
 impl LogObserver for Witness {
+    fn durable(&self, _upto: u64) {}
+
     fn opened(&self, _: Option<LogId>, _: Option<&[u8]>) {
         assert!(self.log.lock().unwrap().is_empty(), "opened comes first");
     }

@@ -36,11 +36,6 @@ impl Membership {
         *self.cluster.borrow()
     }
 
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Option<ClusterId>> {
-        self.cluster.subscribe()
-    }
-
     /// Joins a cluster for good. Returns false when this node belongs to another one already.
     pub async fn adopt(&self, cluster: ClusterId) -> Result<bool, StorageError> {
         let mut stored = self.stored.lock().await;

@@ -1,7 +1,7 @@
 //! Everything that the main loop is told, by whoever learnt it.
 
 use crate::wire::{
-    convert::{Beat, RenewalAnswer},
+    convert::Beat,
     peer::Meeting,
     streams::StreamEvent,
 };
@@ -27,7 +27,6 @@ pub enum Input {
     Joined(Result<Reply, String>),
     /// What became of a stream that this agent dialled.
     Stream(StreamEvent),
-    Renewal(RenewalAnswer),
     /// Somebody asks this agent to leave its cluster for good.
     Leave(oneshot::Sender<Result<(), String>>),
     /// It has left: everything it ran has ended, and the ledger says so.

@@ -12,7 +12,7 @@ use crate::{
 };
 use cluster_core::{
     ids::{BootId, Generation, InstanceId, LeaseEpoch},
-    instance::{Effect, Event, Exit, Outcome, Placement, Policy, Report, Slot},
+    instance::{Cause, Effect, Event, Exit, Outcome, Placement, Policy, Report, Slot},
     ledger::{self, Body, Ledger, WorkloadSpec},
     time::Instant,
 };
@@ -104,12 +104,6 @@ impl Instances {
     #[must_use]
     pub fn need_lease(&self) -> bool {
         !self.slots.is_empty()
-    }
-
-    /// Whether something that was started here isn't proven to have ended.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.slots.values().all(Slot::is_done)
     }
 
     /// What the ledger wants of this node now.
@@ -307,16 +301,21 @@ impl Instances {
     }
 }
 
-fn exit_of(outcome: Outcome) -> (Option<ledger::Exit>, String) {
+/// The detail is empty when the exit says it all.
+fn exit_of(outcome: Outcome) -> (ledger::Exit, String) {
     match outcome {
-        Outcome::StartFailed(reason) => (None, reason),
+        Outcome::StartFailed(reason) => (ledger::Exit::NeverRan, reason),
         Outcome::Ran { exit, cause } => {
-            let text = format!("{exit} ({cause:?})");
+            let text = match cause {
+                Cause::Exited | Cause::Stopped => String::new(),
+                Cause::Deadline => "the node's lease ran out".to_owned(),
+                Cause::GuardLost => "its guard was killed".to_owned(),
+            };
             let exit = match exit {
                 Exit::Code(code) => ledger::Exit::Code(code),
                 Exit::Signal(signal) => ledger::Exit::Signal(signal),
             };
-            (Some(exit), text)
+            (exit, text)
         }
     }
 }

@@ -27,6 +27,8 @@ use tokio::sync::mpsc;
 
 /// One question for a promise.
 const PROMISE_TIMEOUT: Duration = Duration::from_millis(400);
+/// A quorum that takes longer to confirm a leader confirms nothing that it saw before.
+const CONFIRM_TIMEOUT: Duration = Duration::from_millis(300);
 /// An end of a lease that the ledger doesn't show after this long is proposed again.
 const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -124,7 +126,7 @@ impl Leader {
         };
         let deaths: Vec<Death> = verdicts.into_iter().map(death).collect();
         if !deaths.is_empty() {
-            self.propose(Body::NodesDead { deaths });
+            self.propose_confirmed(Body::NodesDead { deaths });
         }
     }
 
@@ -150,7 +152,7 @@ impl Leader {
             let name = ledger.node_name(loss.node);
             let since = age.map_or_else(|| "this term".to_owned(), |a| format!("{:.2} s", a.as_secs_f64()));
             let evidence = vec![format!("no majority of the voters acknowledged {name}'s lease for {since}, though it holds work")];
-            self.propose(Body::LeaseLost { node: loss.node, epoch: loss.epoch, last_seen_at, evidence });
+            self.propose_confirmed(Body::LeaseLost { node: loss.node, epoch: loss.epoch, last_seen_at, evidence });
         }
     }
 
@@ -227,23 +229,39 @@ impl Leader {
         self.propose_as(RequestId(0), body);
     }
 
+    /// A decision that rests on what others don't say. A leader that is itself cut off hears nobody; its proposal would
+    /// wait in its log and might be committed when the cut heals. So a quorum must confirm it first, and promptly.
+    fn propose_confirmed(&self, body: Body) {
+        let (consensus, term) = (self.office.consensus.clone(), self.term);
+        let kind = format!("{body:?}");
+        let command = Proposer::command(format!("node:{}", self.office.identity.name), RequestId(0), body);
+        tokio::spawn(async move {
+            let confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, consensus.confirm_leader()).await;
+            if matches!(confirmed, Ok(Ok(confirmed)) if confirmed == term) {
+                write(&consensus, command, &kind).await;
+            }
+        });
+    }
+
     fn propose_as(&self, request: RequestId, body: Body) {
         let actor = format!("node:{}", self.office.identity.name);
         let kind = format!("{body:?}");
         let command = Proposer::command(actor, request, body);
         let consensus = self.office.consensus.clone();
         // Bounded by consensus' own limit of proposals in flight, and ended by its time-out.
-        tokio::spawn(async move {
-            let kind = kind.split([' ', '{']).next().unwrap_or_default();
-            match consensus.propose(command).await {
-                Ok((at, reply)) => match codec::decode_reply(&reply) {
-                    Ok(Reply::Rejected(why)) => tracing::debug!(index = at.index, kind, %why, "refused by the ledger"),
-                    Ok(_) => tracing::debug!(index = at.index, kind, "decided"),
-                    Err(error) => tracing::error!(%error, kind, "the ledger's reply makes no sense"),
-                },
-                Err(error) => tracing::debug!(%error, kind, "not decided"),
-            }
-        });
+        tokio::spawn(async move { write(&consensus, command, &kind).await });
+    }
+}
+
+async fn write(consensus: &Consensus, command: Vec<u8>, kind: &str) {
+    let kind = kind.split([' ', '{']).next().unwrap_or_default();
+    match consensus.propose(command).await {
+        Ok((at, reply)) => match codec::decode_reply(&reply) {
+            Ok(Reply::Rejected(why)) => tracing::debug!(index = at.index, kind, %why, "refused by the ledger"),
+            Ok(_) => tracing::debug!(index = at.index, kind, "decided"),
+            Err(error) => tracing::error!(%error, kind, "the ledger's reply makes no sense"),
+        },
+        Err(error) => tracing::debug!(%error, kind, "not decided"),
     }
 }
 
@@ -262,7 +280,7 @@ async fn confirmed_send(
     time_left: Duration,
 ) -> SendOutcome {
     match consensus.confirm_leader().await {
-        Ok(confirmed) if confirmed == term => notify::send(to, notice, time_left).await,
+        Ok(confirmed) if confirmed == term => notify::outcome(&notify::send(to, notice, time_left).await),
         Ok(_) | Err(_) => {
             SendOutcome::Failed { reason: "this agent doesn't lead any more; nothing was sent".into(), retry: true }
         }

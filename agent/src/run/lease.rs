@@ -99,10 +99,6 @@ impl Lease {
         Self { core, peers, answers, addresses, cluster: None, wanted: false, tasks }
     }
 
-    pub fn belongs_to(&mut self, cluster: Option<ClusterId>) {
-        self.cluster = cluster;
-    }
-
     /// What the ledger grants now, and who keeps it.
     pub fn granted(
         &mut self,
@@ -124,17 +120,13 @@ impl Lease {
         self.dial();
     }
 
-    /// Whether anything here needs the lease.
-    pub fn settle(&mut self, wanted: bool) {
-        if wanted != self.wanted {
-            self.wanted = wanted;
+    /// Whether anything here needs the lease, and whose voters are asked.
+    pub fn settle(&mut self, cluster: Option<ClusterId>, wanted: bool) {
+        if (cluster, wanted) != (self.cluster, self.wanted) {
+            (self.cluster, self.wanted) = (cluster, wanted);
             self.dial();
             self.core.step(Event::Wanted(wanted));
         }
-    }
-
-    pub fn answered(&self, answer: RenewalAnswer) {
-        self.core.answered(answer);
     }
 
     /// The epoch whose deadline is ahead now.

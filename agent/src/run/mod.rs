@@ -22,6 +22,7 @@ use crate::{
     clock,
     config::AgentConfig,
     consensus::{Consensus, ConsensusError, Settings as RaftSettings, Store, Timings},
+    notify,
     security::{Tls, TlsError},
     shared::{Identity, Live, Shared},
     storage::{
@@ -29,7 +30,7 @@ use crate::{
         lock::DirLock,
         node::{Identity as StoredIdentity, NodeFile},
     },
-    wire::{client::Peers, convert::RenewalAnswer, streams::StreamEvent},
+    wire::{client::Peers, streams::StreamEvent},
     workload::supervisor::{Supervisor, SupervisorError},
 };
 use cluster_core::{
@@ -38,9 +39,8 @@ use cluster_core::{
     lease::Fact,
     ledger::Settings,
     membership::{AgentState, MemberRecord, MemberState},
-    timing::{LAN, Timing},
+    timing::Timing,
 };
-use futures::StreamExt as _;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -79,7 +79,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     let boot = clock::boot_id()?;
     let exe = std::env::current_exe().map_err(AgentError::Executable)?;
     let tls = config.tls.as_ref().map(Tls::load).transpose()?;
-    let timing = Timing::named(&config.profile).unwrap_or(LAN);
+    let timing = config.profile;
     let dir = DataDir::open(&config)?;
     let grpc = serve::bind("listen.grpc", config.listen.grpc).await?;
     let http = serve::bind("listen.http", config.listen.http).await?;
@@ -144,7 +144,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         applied: replica.applied(),
         raft: proposer.clone(),
         peers: peers.clone(),
-        tester: Arc::new(serve::Tester::new(replica.clone(), identity.name.clone())),
+        tester: Arc::new(notify::Tester::new(&identity, replica.ledger.clone(), live_rx.clone())),
         logs: Arc::new(serve::Logs::new(supervisor.clone())),
         local_events: local_events.clone(),
     });

@@ -183,9 +183,6 @@ impl Node {
             }
             Input::Joined(answer) => self.joined(answer),
             Input::Stream(event) => self.stream(now, event),
-            Input::Renewal(answer) => {
-                self.p.lease.answered(answer);
-            }
             Input::Leave(answer) => self.leave(answer),
             Input::Left(answer, outcome) => {
                 let left = outcome.is_ok();
@@ -315,7 +312,7 @@ impl Node {
         }
         self.join(now);
         let wanted = self.p.instances.need_lease();
-        self.p.lease.settle(wanted);
+        self.p.lease.settle(self.p.stored.cluster(), wanted);
         self.p.instances.lease(now, self.p.lease.held());
         self.lead(|leader, ledger, live| leader.look(now, ledger, live));
     }

@@ -1,11 +1,10 @@
 //! The agent's ports, its signals, and the small doers that the API needs.
 
-use super::{AgentError, handler::Handler, propose::Proposer, replica::Replica};
+use super::{AgentError, handler::Handler, propose::Proposer};
 use crate::{
     limits::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAMS_PER_CONNECTION},
-    notify,
     security::Tls,
-    shared::{ChannelTester, LogReader, Raft as _, Shared},
+    shared::{LogReader, Raft as _, Shared},
     wire,
     workload::{logs::From, supervisor::Supervisor},
 };
@@ -95,33 +94,6 @@ pub async fn report(proposer: Arc<Proposer>, name: String, mut reports: mpsc::Re
                 }
             }
         }
-    }
-}
-
-/// `alert test`: one notice through one channel, from this agent.
-pub struct Tester {
-    replica: Arc<Replica>,
-    name: String,
-}
-
-impl Tester {
-    pub const fn new(replica: Arc<Replica>, name: String) -> Self {
-        Self { replica, name }
-    }
-}
-
-impl ChannelTester for Tester {
-    fn test(&self, channel: String) -> BoxFuture<'_, Result<String, String>> {
-        Box::pin(async move {
-            let (found, cluster, names) = self.replica.read(|l| {
-                let names: Vec<String> = l.alerting.channels.keys().cloned().collect();
-                (l.alerting.channels.get(&channel).cloned(), l.cluster.clone(), names)
-            });
-            let Some(found) = found else {
-                return Err(format!("there is no channel \"{channel}\"; there are: {}", names.join(", ")));
-            };
-            notify::test(&found, cluster.as_ref(), &self.name).await
-        })
     }
 }
 

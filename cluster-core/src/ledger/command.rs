@@ -213,6 +213,8 @@ pub enum Report {
         exit: Exit,
         restart_in_ms: u64,
         restarts: u32,
+        /// Why, when the exit alone doesn't say it.
+        detail: String,
     },
     /// The node's attempts are used up; it will not start this generation again, and its tree is empty.
     GaveUp {

@@ -275,6 +275,8 @@ pub enum InstanceState {
 pub enum Exit {
     Code(i32),
     Signal(i32),
+    /// It couldn't be started at all.
+    NeverRan,
 }
 
 /// What a failure, or an account of availability, is about.

@@ -131,7 +131,7 @@ fn steps_and_failures_are_bounded_and_folded_ones_stay_counted() {
     script.serve("db", "n1");
     for round in 0..FAILURES_MAX as u32 + 10 {
         script.now_ms += 100;
-        let report = Report::Restarting { exit: Exit::Code(1), restart_in_ms: 1, restarts: round + 1 };
+        let report = Report::Restarting { exit: Exit::Code(1), restart_in_ms: 1, restarts: round + 1, detail: String::new() };
         script.ok(script.says("db", 0, report));
         script.now_ms += 10;
         script.runs("db", 0);
@@ -147,7 +147,7 @@ fn steps_and_failures_are_bounded_and_folded_ones_stay_counted() {
         script.ok(script.says(
             "db",
             0,
-            Report::Restarting { exit: Exit::Code(1), restart_in_ms: 1, restarts },
+            Report::Restarting { exit: Exit::Code(1), restart_in_ms: 1, restarts, detail: String::new() },
         ));
     }
     assert_eq!(script.last_failure().steps.len(), STEPS_MAX);

@@ -3,7 +3,7 @@
 use super::*;
 
 fn exited(restarts: u32) -> Report {
-    Report::Restarting { exit: Exit::Code(1), restart_in_ms: 500, restarts }
+    Report::Restarting { exit: Exit::Code(1), restart_in_ms: 500, restarts, detail: String::new() }
 }
 
 fn gave_up() -> Report {
