@@ -101,6 +101,7 @@ fn halves_without_seeds_find_each_other_by_their_dead() {
     let mut lab = Lab::formed(4, 1);
     (0..4).for_each(|host| lab.member(host, Event::Seeds(vec![])));
     lab.run_to(5_000);
+    lab.lower_dials = true;
     lab.split(&[3]);
     lab.run_to(30_000);
     assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive, n4 dead");
@@ -116,7 +117,7 @@ fn a_leader_that_was_paused_waits_for_its_observers() {
     lab.run_to(10_000);
     lab.cuts.extend([(3, 0), (0, 3)]);
     for round in 1..6 {
-        lab.run_to(10_000 + round * 6_000);
+        lab.run_to(10_100 + round * 6_000);
         lab.pause(0, 3_000);
     }
     lab.run_to(50_000);
