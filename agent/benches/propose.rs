@@ -44,6 +44,7 @@ impl LogObserver for Nothing {
     fn snapshot_installed(&self, _: LogId, _: &[u8]) {}
 }
 
+type Failed = Box<dyn Error + Send + Sync>;
 /// Voters by id; `None`: silent.
 type Peers = Arc<Mutex<BTreeMap<NodeId, Option<Consensus>>>>;
 
@@ -74,7 +75,7 @@ impl Transport for Link {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
     let peers = Peers::default();
     let mut voters = BTreeMap::new();
@@ -89,6 +90,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     voters[&NodeId(1)].initialize(voters.keys().map(|id| (*id, String::new())).collect()).await?;
 
     let leader = voters[&leader(&voters, None).await].clone();
+    // A new leader refuses writes until a majority has answered it once.
+    while leader.confirm_leader().await.is_err() {}
     let mut took = Vec::new();
     for _ in 0..ONE_BY_ONE {
         took.push(propose(&leader).await?);
@@ -125,13 +128,13 @@ async fn busy(voters: &BTreeMap<NodeId, Consensus>) -> u64 {
     term() - before
 }
 
-async fn propose(leader: &Consensus) -> Result<Duration, Box<dyn Error + Send + Sync>> {
+async fn propose(leader: &Consensus) -> Result<Duration, Failed> {
     let start = Instant::now();
     leader.propose(COMMAND.to_vec()).await?;
     Ok(start.elapsed())
 }
 
-async fn together(leader: &Consensus, writers: usize) -> Result<Vec<Duration>, Box<dyn Error>> {
+async fn together(leader: &Consensus, writers: usize) -> Result<Vec<Duration>, Failed> {
     let tasks: Vec<_> = (0..writers)
         .map(|_| {
             let leader = leader.clone();
@@ -140,13 +143,13 @@ async fn together(leader: &Consensus, writers: usize) -> Result<Vec<Duration>, B
                 for _ in 0..TOGETHER / writers {
                     took.push(propose(&leader).await?);
                 }
-                Ok::<_, Box<dyn Error + Send + Sync>>(took)
+                Ok::<_, Failed>(took)
             })
         })
         .collect();
     let mut took = Vec::new();
     for task in tasks {
-        took.extend(task.await?.map_err(|error| error.to_string())?);
+        took.extend(task.await??);
     }
     Ok(took)
 }
