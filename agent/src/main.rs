@@ -18,6 +18,10 @@ fn guard(arguments: Vec<OsString>) -> ExitCode {
 
 fn agent(config: AgentConfig) -> ExitCode {
     telemetry::start();
+    // Orphans of a guard that was killed come to this process, which proves them gone at once.
+    if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+        tracing::debug!(%error, "not a subreaper");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("can't start the runtime: {error}; raise the limit of threads")),

@@ -40,6 +40,7 @@ pub struct LiveNode {
     pub zone: String,
     pub role: Role,
     pub incarnation: Incarnation,
+    pub session: SessionId,
     pub state: LiveState,
     /// The agent's process, apart from its host.
     pub agent: AgentState,

@@ -82,7 +82,7 @@ impl Handler {
                 zone: m.zone.clone(),
                 role: m.role,
                 incarnation: m.incarnation,
-                session: cluster_core::ids::SessionId(0),
+                session: m.session,
                 version: m.version.clone(),
             })
             .collect()

@@ -73,6 +73,7 @@ fn node(member: &membership::Member, s: &Sources<'_>, silence: Duration) -> Live
         zone: r.zone.clone(),
         role: r.role,
         incarnation: r.incarnation,
+        session: r.session,
         state: match r.state {
             MemberState::Alive => LiveState::Alive,
             MemberState::Suspect => LiveState::Suspect,
