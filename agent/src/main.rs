@@ -24,7 +24,9 @@ fn agent(config: AgentConfig) -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("can't start the runtime: {error}; raise the limit of threads")),
+        Err(error) => {
+            return failed(&format!("can't start the runtime: {error}; raise the limit of threads"));
+        }
     };
     match runtime.block_on(run::agent(config)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -22,7 +22,8 @@ impl Secret {
         let text = match from {
             SecretRef::File(path) => read_file(path).await?,
             SecretRef::Env(name) => std::env::var(name).map_err(|cause| {
-                let text = format!("the secret's variable {name} can't be read: {cause}; set it for the agent");
+                let text =
+                    format!("the secret's variable {name} can't be read: {cause}; set it for the agent");
                 Refused::for_good(text)
             })?,
             SecretRef::Inline(text) => text.clone(),

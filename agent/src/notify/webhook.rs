@@ -3,9 +3,7 @@
 use super::{Refused, secret::Secret};
 use cluster_core::ledger::SecretRef;
 use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect::Policy};
-use standardwebhooks::{
-    HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook,
-};
+use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 use std::{
     collections::BTreeMap,
     time::{SystemTime, UNIX_EPOCH},
@@ -62,9 +60,8 @@ pub async fn post(target: &Target<'_>, message_id: &str, body: String) -> Result
 }
 
 fn signature(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> Result<String, Refused> {
-    let unusable = |_| {
-        Refused::for_good("the channel's secret isn't usable: it must be whsec_ followed by base64")
-    };
+    let unusable =
+        |_| Refused::for_good("the channel's secret isn't usable: it must be whsec_ followed by base64");
     let webhook = Webhook::new(secret.expose()).map_err(unusable)?;
     webhook.sign(id, timestamp, body).map_err(unusable)
 }

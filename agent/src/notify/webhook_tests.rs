@@ -66,8 +66,14 @@ async fn a_receiver_can_verify_what_it_gets() {
 
 #[tokio::test]
 async fn the_answer_says_whether_to_try_again() {
-    let cases =
-        [(200, None), (400, Some(false)), (404, Some(false)), (408, Some(true)), (429, Some(true)), (503, Some(true))];
+    let cases = [
+        (200, None),
+        (400, Some(false)),
+        (404, Some(false)),
+        (408, Some(true)),
+        (429, Some(true)),
+        (503, Some(true)),
+    ];
     for (status, retry) in cases {
         let (address, received) = receiver(status).await;
         let sent = post_to(&format!("http://{address}/hook"), None).await;

@@ -123,7 +123,8 @@ impl Follower {
             let gossiped = live.members.get(id).map(|m| m.address.clone());
             gossiped.or_else(|| known.get(id).cloned()).or_else(|| hints.get(id).cloned())
         };
-        let mut found: Vec<_> = ids.iter().filter(|id| **id != self.me).filter_map(|id| Some((*id, address(id)?))).collect();
+        let mut found: Vec<_> =
+            ids.iter().filter(|id| **id != self.me).filter_map(|id| Some((*id, address(id)?))).collect();
         found.sort();
         found.dedup();
         found

@@ -24,11 +24,7 @@ use cluster_core::{
     ids::{ClusterId, Incarnation, LeaseEpoch, LogId, NodeId},
     lease::Renewal,
 };
-use futures::{
-    StreamExt as _,
-    future::BoxFuture,
-    stream::BoxStream,
-};
+use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -73,7 +69,8 @@ impl Handler {
 
     fn acquaintances(&self) -> Vec<Acquaintance> {
         let live = self.live.borrow();
-        let known = live.members.values().filter(|m| m.node != self.identity.node && m.state == LiveState::Alive);
+        let known =
+            live.members.values().filter(|m| m.node != self.identity.node && m.state == LiveState::Alive);
         known
             .map(|m| Acquaintance {
                 node: m.node,
@@ -178,7 +175,10 @@ impl PeerHandler for Handler {
                 self.ours(cluster)?;
             }
             if beat.cluster_name != self.identity.cluster_name {
-                return Err(Refused::No(format!("this agent belongs to cluster \"{}\"", self.identity.cluster_name)));
+                return Err(Refused::No(format!(
+                    "this agent belongs to cluster \"{}\"",
+                    self.identity.cluster_name
+                )));
             }
             let queued = self.inputs.send(Input::Beat(Box::new(beat), at)).await;
             queued.map_err(|_| Refused::Unavailable("this agent is stopping".into()))
@@ -220,7 +220,8 @@ impl PeerHandler for Handler {
                 return Err(Refused::No(format!("this is node {}, not {to}", self.identity.node)));
             }
             self.ours_or_founding(cluster, from).await?;
-            let kind = kind_of(kind).ok_or_else(|| Refused::No(format!("unknown kind of raft message {kind}")))?;
+            let kind =
+                kind_of(kind).ok_or_else(|| Refused::No(format!("unknown kind of raft message {kind}")))?;
             let answer = self.consensus.handle(kind, &payload).await;
             answer.map_err(|e| Refused::Unavailable(e.to_string()))
         })

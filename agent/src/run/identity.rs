@@ -74,7 +74,9 @@ impl Stored {
         change(&mut next);
         if let Some(file) = self.file.clone() {
             let saved = next.clone();
-            tokio::task::spawn_blocking(move || file.save(&saved)).await.expect("saving a file doesn't panic")?;
+            tokio::task::spawn_blocking(move || file.save(&saved))
+                .await
+                .expect("saving a file doesn't panic")?;
         }
         self.identity = next;
         Ok(())

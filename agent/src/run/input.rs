@@ -1,10 +1,6 @@
 //! Everything that the main loop is told, by whoever learnt it.
 
-use crate::wire::{
-    convert::Beat,
-    peer::Meeting,
-    streams::StreamEvent,
-};
+use crate::wire::{convert::Beat, peer::Meeting, streams::StreamEvent};
 use cluster_core::{
     ids::{LeaseEpoch, NodeId},
     ledger::{Phase, Reply, SendOutcome},

@@ -109,7 +109,8 @@ impl Instances {
     /// What the ledger wants of this node now.
     pub fn desire(&mut self, now: Instant, ledger: &Ledger) {
         self.lease_ms = ledger.cluster.as_ref().map_or(0, |c| c.settings.lease_ms);
-        let mut wanted: BTreeMap<Key, Option<Placement>> = self.slots.keys().map(|k| (k.clone(), None)).collect();
+        let mut wanted: BTreeMap<Key, Option<Placement>> =
+            self.slots.keys().map(|k| (k.clone(), None)).collect();
         self.specs.clear();
         for (name, index, placement) in ledger.placements_on(self.identity.node) {
             let workload = &ledger.workloads[name];
@@ -215,7 +216,13 @@ impl Instances {
         }
     }
 
-    fn guard_spec(&self, spec: &WorkloadSpec, index: u32, instance: InstanceId, placement: Placement) -> GuardSpec {
+    fn guard_spec(
+        &self,
+        spec: &WorkloadSpec,
+        index: u32,
+        instance: InstanceId,
+        placement: Placement,
+    ) -> GuardSpec {
         GuardSpec {
             instance,
             workload: spec.name.clone(),
@@ -277,7 +284,12 @@ impl Instances {
                     let report = ledger::Report::Ended { exit: None };
                     self.report(workload, index, generation, InstanceId(0), report);
                 } else {
-                    tracing::warn!(workload, index, generation = generation.0, "ended, but its tree may not be empty yet");
+                    tracing::warn!(
+                        workload,
+                        index,
+                        generation = generation.0,
+                        "ended, but its tree may not be empty yet"
+                    );
                 }
             }
         }
@@ -292,9 +304,23 @@ impl Instances {
         counted.1
     }
 
-    fn report(&self, workload: &str, index: u32, generation: Generation, instance: InstanceId, report: ledger::Report) {
+    fn report(
+        &self,
+        workload: &str,
+        index: u32,
+        generation: Generation,
+        instance: InstanceId,
+        report: ledger::Report,
+    ) {
         let node = self.identity.node;
-        let body = Body::InstanceReported { node, workload: workload.to_owned(), index, generation, instance, report };
+        let body = Body::InstanceReported {
+            node,
+            workload: workload.to_owned(),
+            index,
+            generation,
+            instance,
+            report,
+        };
         if self.reports.try_send(body).is_err() {
             tracing::error!(workload, index, "too many reports wait for the ledger; one is dropped");
         }

@@ -135,8 +135,11 @@ impl Joiner {
         let other = &meeting.sender;
         if other.node == self.identity.node {
             return Ok((other.session != self.identity.session).then(|| {
-                format!("another agent runs as node {} ({}): its data directory is a copy of this one; \
-                         stop one of the two and give it an empty data_dir", other.node, other.name)
+                format!(
+                    "another agent runs as node {} ({}): its data directory is a copy of this one; \
+                         stop one of the two and give it an empty data_dir",
+                    other.node, other.name
+                )
             }));
         }
         if meeting.cluster_name != self.identity.cluster_name {

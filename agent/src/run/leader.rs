@@ -56,7 +56,14 @@ pub struct Leader {
 impl Leader {
     /// Announces itself in the ledger; the first one of a cluster founds it there.
     #[must_use]
-    pub fn new(office: Office, cluster: ClusterId, term: u64, now: Instant, lease: Duration, voters: Groups) -> Self {
+    pub fn new(
+        office: Office,
+        cluster: ClusterId,
+        term: u64,
+        now: Instant,
+        lease: Duration,
+        voters: Groups,
+    ) -> Self {
         let me = office.identity.node;
         tracing::info!(term, "this agent leads");
         let this = Self {
@@ -93,7 +100,15 @@ impl Leader {
         self.recover(now, ledger, live, recovery::Input::Voters(voters.clone()));
     }
 
-    pub fn promise(&mut self, now: Instant, ledger: &Ledger, live: &LiveView, voter: NodeId, epoch: LeaseEpoch, remaining: Duration) {
+    pub fn promise(
+        &mut self,
+        now: Instant,
+        ledger: &Ledger,
+        live: &LiveView,
+        voter: NodeId,
+        epoch: LeaseEpoch,
+        remaining: Duration,
+    ) {
         self.recover(now, ledger, live, recovery::Input::Promise { voter, epoch, remaining });
     }
 
@@ -104,7 +119,13 @@ impl Leader {
         self.alert(now, ledger, live, alerting::Input::Tick);
     }
 
-    pub fn sent(&mut self, now: Instant, ledger: &Ledger, live: &LiveView, sent: (u64, String, Phase, u32, SendOutcome)) {
+    pub fn sent(
+        &mut self,
+        now: Instant,
+        ledger: &Ledger,
+        live: &LiveView,
+        sent: (u64, String, Phase, u32, SendOutcome),
+    ) {
         let (alert, channel, phase, attempt, outcome) = sent;
         let dice = rand::random();
         let input = alerting::Input::SendFinished { alert, channel, phase, attempt, outcome, dice };
@@ -114,7 +135,8 @@ impl Leader {
     /// The cut: one decision for all of them.
     pub fn declare(&self, ledger: &Ledger, verdicts: Vec<Verdict>) {
         let wall = clock::wall();
-        let ago = |d: Duration| WallTime(wall.0.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)));
+        let ago =
+            |d: Duration| WallTime(wall.0.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)));
         let death = |v: Verdict| Death {
             epoch: ledger.nodes.get(&v.node).map_or(LeaseEpoch(0), |n| n.epoch),
             node: v.node,
@@ -148,11 +170,19 @@ impl Leader {
             let age = loss.last_acked.map(|at| now.since(at));
             let ago = age.unwrap_or_default();
             let wall = clock::wall();
-            let last_seen_at = WallTime(wall.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
+            let last_seen_at =
+                WallTime(wall.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
             let name = ledger.node_name(loss.node);
             let since = age.map_or_else(|| "this term".to_owned(), |a| format!("{:.2} s", a.as_secs_f64()));
-            let evidence = vec![format!("no majority of the voters acknowledged {name}'s lease for {since}, though it holds work")];
-            self.propose_confirmed(Body::LeaseLost { node: loss.node, epoch: loss.epoch, last_seen_at, evidence });
+            let evidence = vec![format!(
+                "no majority of the voters acknowledged {name}'s lease for {since}, though it holds work"
+            )];
+            self.propose_confirmed(Body::LeaseLost {
+                node: loss.node,
+                epoch: loss.epoch,
+                last_seen_at,
+                evidence,
+            });
         }
     }
 
@@ -207,7 +237,8 @@ impl Leader {
         let (alert, channel, phase, attempt) = what;
         let notice = Notice::of(ledger, alert, phase, &self.office.identity.name, self.term);
         let to = ledger.alerting.channels.get(&channel).cloned();
-        let (consensus, inputs, term) = (self.office.consensus.clone(), self.office.inputs.clone(), self.term);
+        let (consensus, inputs, term) =
+            (self.office.consensus.clone(), self.office.inputs.clone(), self.term);
         let time_left = deadline.since(now);
         tokio::spawn(async move {
             let outcome = match (notice, to) {
@@ -257,7 +288,9 @@ async fn write(consensus: &Consensus, command: Vec<u8>, kind: &str) {
     let kind = kind.split([' ', '{']).next().unwrap_or_default();
     match consensus.propose(command).await {
         Ok((at, reply)) => match codec::decode_reply(&reply) {
-            Ok(Reply::Rejected(why)) => tracing::debug!(index = at.index, kind, %why, "refused by the ledger"),
+            Ok(Reply::Rejected(why)) => {
+                tracing::debug!(index = at.index, kind, %why, "refused by the ledger")
+            }
             Ok(_) => tracing::debug!(index = at.index, kind, "decided"),
             Err(error) => tracing::error!(%error, kind, "the ledger's reply makes no sense"),
         },
@@ -265,7 +298,12 @@ async fn write(consensus: &Consensus, command: Vec<u8>, kind: &str) {
     }
 }
 
-async fn answer_promise(inputs: &mpsc::Sender<Input>, voter: NodeId, epoch: LeaseEpoch, remaining: Option<Duration>) {
+async fn answer_promise(
+    inputs: &mpsc::Sender<Input>,
+    voter: NodeId,
+    epoch: LeaseEpoch,
+    remaining: Option<Duration>,
+) {
     if let Some(remaining) = remaining {
         let _stopping = inputs.send(Input::Promise { voter, epoch, remaining }).await;
     }
@@ -281,8 +319,9 @@ async fn confirmed_send(
 ) -> SendOutcome {
     match consensus.confirm_leader().await {
         Ok(confirmed) if confirmed == term => notify::outcome(&notify::send(to, notice, time_left).await),
-        Ok(_) | Err(_) => {
-            SendOutcome::Failed { reason: "this agent doesn't lead any more; nothing was sent".into(), retry: true }
-        }
+        Ok(_) | Err(_) => SendOutcome::Failed {
+            reason: "this agent doesn't lead any more; nothing was sent".into(),
+            retry: true,
+        },
     }
 }

@@ -73,7 +73,8 @@ impl Lease {
         replica: Arc<Replica>,
         peers: Arc<Peers>,
     ) -> Self {
-        let state = State { holder: Holder::new(me, boot, session, timing), page: None, streams: BTreeMap::new() };
+        let state =
+            State { holder: Holder::new(me, boot, session, timing), page: None, streams: BTreeMap::new() };
         let core = Arc::new(Core { me, boot, guards_dir, replica, state: Mutex::new(state) });
         let (answers, mut answered) = mpsc::channel::<RenewalAnswer>(256);
         let hearing = {
@@ -181,7 +182,10 @@ impl Core {
                     }
                 }
                 Effect::Expired { epoch } => {
-                    tracing::warn!(epoch = epoch.0, "this node's lease ran out: its guards end what runs here");
+                    tracing::warn!(
+                        epoch = epoch.0,
+                        "this node's lease ran out: its guards end what runs here"
+                    );
                 }
                 Effect::Revoked { epoch } => {
                     // The entry may yet be cut off the voters' logs; the deadline ends what runs here in any case.
@@ -195,7 +199,8 @@ impl Core {
     /// This node votes itself: its own book is asked like any other.
     fn renew_here(&self, state: &mut State, renewal: &Renewal) {
         let verdict = self.replica.book().renew(clock::raw(), renewal);
-        let answer = RenewalAnswer { voter: self.me, session: renewal.session, nonce: renewal.nonce, verdict };
+        let answer =
+            RenewalAnswer { voter: self.me, session: renewal.session, nonce: renewal.nonce, verdict };
         self.answered_locked(state, answer);
     }
 

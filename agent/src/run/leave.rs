@@ -22,9 +22,8 @@ pub async fn leave(proposer: &Proposer, replica: &Replica, me: NodeId, name: &st
     }
     let mut applied = replica.applied();
     loop {
-        let (placed, epoch) = replica.read(|l| {
-            (l.placements_on(me).count(), l.nodes.get(&me).map(|n| n.epoch).unwrap_or_default())
-        });
+        let (placed, epoch) = replica
+            .read(|l| (l.placements_on(me).count(), l.nodes.get(&me).map(|n| n.epoch).unwrap_or_default()));
         if placed == 0 {
             match write(Body::NodeLeft { node: me, epoch }).await {
                 Ok((_, Reply::Rejected(why))) => tracing::info!(%why, "not left yet"),

@@ -7,7 +7,7 @@ use crate::{
 };
 use cluster_core::{
     ids::{ClusterId, NodeId},
-    membership::{self, Membership, MemberState},
+    membership::{self, MemberState, Membership},
     time::Instant,
 };
 use std::{

@@ -68,7 +68,9 @@ pub enum AgentError {
     Supervisor(#[from] SupervisorError),
     #[error("can't listen on {key} = \"{address}\": {cause}; stop what uses it, or choose another address")]
     Listen { key: &'static str, address: String, cause: std::io::Error },
-    #[error("can't find this program's own file, which guards are started from: {0}; start it by its full path")]
+    #[error(
+        "can't find this program's own file, which guards are started from: {0}; start it by its full path"
+    )]
     Executable(std::io::Error),
     #[error("{0}")]
     Ended(String),
@@ -122,8 +124,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         replica.clone(),
     ));
     let expect = config.join.expect.map(|e| usize::try_from(e).unwrap_or(usize::MAX));
-    let founding =
-        Founding::new(identity.node, identity.address.clone(), expect, stored.pledge.clone());
+    let founding = Founding::new(identity.node, identity.address.clone(), expect, stored.pledge.clone());
     let founding: join::SharedFounding = Arc::new(tokio::sync::Mutex::new(founding));
     let handler = Arc::new(handler::Handler {
         identity: identity.clone(),
@@ -261,7 +262,8 @@ struct DataDir {
 impl DataDir {
     /// A later life of a node begins above every incarnation that an earlier one used.
     fn open(config: &AgentConfig) -> Result<Self, StorageError> {
-        let temporary = config.dev.then(|| std::env::temp_dir().join(format!("holdfast-dev-{}", std::process::id())));
+        let temporary =
+            config.dev.then(|| std::env::temp_dir().join(format!("holdfast-dev-{}", std::process::id())));
         let path = temporary.clone().unwrap_or_else(|| config.data_dir.clone());
         let lock = DirLock::take(&path)?;
         let file = NodeFile::new(&path);

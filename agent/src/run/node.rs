@@ -222,7 +222,8 @@ impl Node {
     }
 
     fn met(&mut self, now: Instant, meeting: Meeting) {
-        let hello = Hello { record: record(&meeting.sender), members: meeting.members.iter().map(record).collect() };
+        let hello =
+            Hello { record: record(&meeting.sender), members: meeting.members.iter().map(record).collect() };
         let mut effects = Vec::new();
         self.members.step(now, membership::Event::Hello(hello), &mut effects);
         self.carry_out(now, effects);

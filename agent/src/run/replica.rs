@@ -20,7 +20,10 @@ use tokio::sync::{broadcast, watch};
 /// What happened to the replica, on its way to followers.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Applied { at: LogId, command: Arc<Vec<u8>> },
+    Applied {
+        at: LogId,
+        command: Arc<Vec<u8>>,
+    },
     /// A snapshot took its place: whoever follows begins anew.
     Replaced,
 }
@@ -94,7 +97,10 @@ impl Replica {
     pub fn restore(&self, bytes: &[u8]) -> Result<(), String> {
         let ledger = codec::decode_ledger(bytes).map_err(|e| e.to_string())?;
         if ledger.format > LEDGER_FORMAT {
-            return Err(format!("ledger format {} is newer than this build's {LEDGER_FORMAT}", ledger.format));
+            return Err(format!(
+                "ledger format {} is newer than this build's {LEDGER_FORMAT}",
+                ledger.format
+            ));
         }
         let index = ledger.applied.index;
         *self.ledger.write().expect("no reader or writer of the ledger panics") = ledger;

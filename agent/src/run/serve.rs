@@ -66,7 +66,8 @@ pub fn http(tasks: &mut JoinSet<()>, listener: TcpListener, shared: Arc<Shared>)
 /// SIGTERM and SIGINT end the agent and nothing else: guards and workloads stay.
 pub fn signals(tasks: &mut JoinSet<()>, stop: watch::Sender<bool>) {
     tasks.spawn(async move {
-        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
             tracing::error!("signals can't be waited for; the agent ends by SIGKILL only");
             return;
         };
@@ -109,12 +110,22 @@ impl Logs {
 }
 
 impl LogReader for Logs {
-    fn tail(&self, workload: &str, index: u32, tail_bytes: u64) -> BoxFuture<'_, Result<(Vec<u8>, u64), String>> {
+    fn tail(
+        &self,
+        workload: &str,
+        index: u32,
+        tail_bytes: u64,
+    ) -> BoxFuture<'_, Result<(Vec<u8>, u64), String>> {
         let workload = workload.to_owned();
         Box::pin(async move { self.read(&workload, index, From::Tail(tail_bytes)).await })
     }
 
-    fn after(&self, workload: &str, index: u32, offset: u64) -> BoxFuture<'_, Result<(Vec<u8>, u64), String>> {
+    fn after(
+        &self,
+        workload: &str,
+        index: u32,
+        offset: u64,
+    ) -> BoxFuture<'_, Result<(Vec<u8>, u64), String>> {
         let workload = workload.to_owned();
         Box::pin(async move { self.read(&workload, index, From::Offset(offset)).await })
     }
@@ -122,7 +133,8 @@ impl LogReader for Logs {
 
 impl Logs {
     async fn read(&self, workload: &str, index: u32, from: From) -> Result<(Vec<u8>, u64), String> {
-        let chunk = self.supervisor.logs(workload, index, from, usize::MAX).await.map_err(|e| e.to_string())?;
+        let chunk =
+            self.supervisor.logs(workload, index, from, usize::MAX).await.map_err(|e| e.to_string())?;
         let next = chunk.offset + chunk.bytes.len() as u64;
         Ok((chunk.bytes, next))
     }

@@ -45,8 +45,12 @@ fn report() -> impl Strategy<Value = Report> {
         started_at: WallTime(at),
         unconfined: false,
     });
-    let restarting =
-        (0u32..4).prop_map(|restarts| Report::Restarting { exit: Exit::Code(1), restart_in_ms: 5, restarts, detail: String::new() });
+    let restarting = (0u32..4).prop_map(|restarts| Report::Restarting {
+        exit: Exit::Code(1),
+        restart_in_ms: 5,
+        restarts,
+        detail: String::new(),
+    });
     let gave_up = Just(Report::GaveUp { exit: Exit::Signal(9), detail: "é".repeat(3) });
     let ended = proptest::option::of(Just(Exit::Code(0))).prop_map(|exit| Report::Ended { exit });
     prop_oneof![Just(Report::Starting), running, restarting, gave_up, ended]

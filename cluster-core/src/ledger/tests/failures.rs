@@ -131,7 +131,12 @@ fn steps_and_failures_are_bounded_and_folded_ones_stay_counted() {
     script.serve("db", "n1");
     for round in 0..FAILURES_MAX as u32 + 10 {
         script.now_ms += 100;
-        let report = Report::Restarting { exit: Exit::Code(1), restart_in_ms: 1, restarts: round + 1, detail: String::new() };
+        let report = Report::Restarting {
+            exit: Exit::Code(1),
+            restart_in_ms: 1,
+            restarts: round + 1,
+            detail: String::new(),
+        };
         script.ok(script.says("db", 0, report));
         script.now_ms += 10;
         script.runs("db", 0);
@@ -152,4 +157,22 @@ fn steps_and_failures_are_bounded_and_folded_ones_stay_counted() {
     }
     assert_eq!(script.last_failure().steps.len(), STEPS_MAX);
     assert!(script.last_failure().evidence.len() <= crate::limits::EVIDENCE_LINES);
+}
+
+#[test]
+fn a_changed_specification_is_tried_though_the_old_one_was_given_up() {
+    let mut script = Script::with(&["n1", "n2"]);
+    script.serve("db", "n1");
+    script.ok(script.says("db", 0, Report::GaveUp { exit: Exit::Code(1), detail: "broken".to_owned() }));
+    let (failure, _) = script.ledger.open_failures().next().unwrap();
+    script.ok(Body::FailureUnrecoverable { failure, reason: "tried everywhere".to_owned() });
+    let mut fixed = singleton("db");
+    fixed.exec.command = vec!["/bin/fixed".to_owned()];
+    script.ok(Body::WorkloadsApplied { specs: vec![fixed], if_version: None });
+    let slot = script.ledger.slot("db", 0).unwrap();
+    assert_eq!((slot.moves, slot.avoid, slot.failure), (0, None, Some(failure)));
+    assert_eq!(script.failure(failure).state, FailureState::Open);
+    script.place("db", 0, "n1");
+    script.runs("db", 0);
+    assert_eq!(script.failure(failure).state, FailureState::Recovered);
 }
