@@ -250,3 +250,7 @@ fn steps(steps: &[Step], failure: &Failure, view: View) -> String {
     }
     out
 }
+
+#[cfg(test)]
+#[path = "failure_tests.rs"]
+mod tests;

@@ -195,3 +195,7 @@ pub fn state_cell(node: &Node) -> Cell {
     };
     Cell::toned(words.join(", "), tone)
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
