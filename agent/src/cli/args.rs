@@ -60,7 +60,7 @@ impl ClientArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent of this host
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// Show a whole cluster on this machine losing a host and recovering
     Demo(DemoArgs),
     /// Take this host's node out of the cluster for good

@@ -2,9 +2,18 @@
 //!
 //! Not here: what the answers mean to the cluster, and how they travel (`wire`).
 
+mod account;
+mod alert;
 pub mod args;
 mod error;
+mod failure;
+mod node;
 mod parse;
+mod session;
+mod status;
+mod table;
+mod text;
+mod workload;
 
 pub use args::{AgentArgs, DemoArgs};
 pub use error::CliError;
@@ -12,6 +21,7 @@ pub use error::CliError;
 use crate::config::{self, AgentConfig};
 use args::{Cli, Command};
 use parse::{Parsed, parse};
+use session::Session;
 use std::{ffi::OsString, process::ExitCode};
 
 /// What `main` does when it isn't a client's command. Each is called on the process's only thread, before a runtime
@@ -62,6 +72,38 @@ fn dispatch(cli: Cli, entry: Entry) -> Result<ExitCode, CliError> {
             Ok((entry.agent)(config))
         }
         Command::Demo(args) => Ok((entry.demo)(args)),
-        _ => Err(CliError::Failed("this command isn't supported by this version yet".into())),
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|e| CliError::Failed(format!("no runtime can be made: {e}")))?;
+            let code = runtime.block_on(ask(&Session::new(cli.client), command))?;
+            Ok(ExitCode::from(code))
+        }
     }
+}
+
+/// A command that asks an agent; its answer is the exit code.
+async fn ask(session: &Session, command: Command) -> Result<u8, CliError> {
+    match command {
+        Command::Status => status::run(session).await,
+        Command::Node(command) => node::run(session, command).await,
+        Command::Workload(command) => workload::run(session, command).await,
+        Command::Failure(command) => failure::run(session, command).await,
+        Command::Availability(args) => account::availability(session, args).await,
+        Command::Alert(command) => alert::run(session, command).await,
+        Command::Events(args) => account::events(session, args).await,
+        Command::Raft(command) => account::raft(session, command).await,
+        Command::Leave => leave(session).await,
+        Command::Agent(_) | Command::Demo(_) | Command::Other(_) => unreachable!("handled before"),
+    }
+}
+
+async fn leave(session: &Session) -> Result<u8, CliError> {
+    session.connect().await?.leave().await?;
+    session.done("This node has left the cluster; its agent may be stopped.")?;
+    Ok(0)
+}
+
+/// Makes a repetition of a request harmless.
+fn request_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }

@@ -39,7 +39,11 @@ impl Session {
     }
 
     /// Prints an answer: the object itself as JSON, or what `text` makes of it.
-    pub fn answer<M: json::Public>(&self, message: &M, text: impl FnOnce(&M) -> String) -> Result<(), CliError> {
+    pub fn answer<M: json::Public>(
+        &self,
+        message: &M,
+        text: impl FnOnce(&M) -> String,
+    ) -> Result<(), CliError> {
         if self.json() { print(&format!("{}\n", json::object(message))) } else { print(&text(message)) }
     }
 
@@ -103,7 +107,9 @@ fn target(
     local_file: &Path,
 ) -> Result<Target, CliError> {
     let address = args.addr.clone().or_else(|| variable("HOLDFAST_ADDR"));
-    let path = |flag: &Option<std::path::PathBuf>, name: &str| flag.clone().or_else(|| variable(name).map(Into::into));
+    let path = |flag: &Option<std::path::PathBuf>, name: &str| {
+        flag.clone().or_else(|| variable(name).map(Into::into))
+    };
     let files =
         (path(&args.ca, "HOLDFAST_CA"), path(&args.cert, "HOLDFAST_CERT"), path(&args.key, "HOLDFAST_KEY"));
     let tls = match files {
@@ -183,7 +189,12 @@ mod tests {
     #[test]
     fn a_mistake_in_the_local_file_is_told_unless_the_address_is_given() {
         let wrong = "listn = 1";
-        assert!(found(&ClientArgs::default(), &[], wrong).unwrap_err().to_string().contains("did you mean listen"));
+        assert!(
+            found(&ClientArgs::default(), &[], wrong)
+                .unwrap_err()
+                .to_string()
+                .contains("did you mean listen")
+        );
         let flag = ClientArgs { addr: Some("f:1".into()), ..ClientArgs::default() };
         assert_eq!(found(&flag, &[], wrong).unwrap().address, "f:1");
     }

@@ -12,7 +12,7 @@ pub mod nearest;
 pub mod workload;
 
 pub use agent::{AgentConfig, Context, Join, Listen, load, load_from};
-pub use document::FileError;
+pub use document::{FileError, read};
 pub use layers::{ConfigError, FlagValue, Origin};
 
 use std::path::Path;
