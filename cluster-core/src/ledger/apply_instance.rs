@@ -234,11 +234,7 @@ impl Ledger {
         });
         if confirmed {
             self.refresh_waits(told.workload);
-            let waits = self.slot(told.workload, told.index).and_then(|slot| slot.waits_for);
-            let failure = self.slot(told.workload, told.index).and_then(|slot| slot.failure);
-            if let Some(failure) = failure.filter(|_| waits.is_none()) {
-                self.confirm_failure_safe(entry, failure);
-            }
+            self.note_if_safe(entry, told.workload, told.index);
             self.exited_event(entry, told, &format!("generation {generation} ended, confirmed by its node"));
         }
         confirmed

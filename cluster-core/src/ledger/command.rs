@@ -2,7 +2,10 @@
 //!
 //! A command says what was decided and why; it never says "now" or "random": whatever apply needs is in it.
 
-use super::state::{AlertingConfig, Exit, NodeProfile, Settings, Severity, Subject, WorkloadSpec};
+use super::{
+    state::{Exit, NodeProfile, Settings, Subject, WorkloadSpec},
+    state_alert::{AlertingConfig, Severity},
+};
 use crate::{
     ids::{
         BootId, ClusterId, FailureId, Generation, Incarnation, InstanceId, LeaseEpoch, NodeId, RequestId,
