@@ -38,3 +38,13 @@ pub const LOG_TAIL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const LOG_CHUNK_BYTES: usize = 256 * 1024;
 /// A workload file's specifications in one apply; more are refused.
 pub const SPECS_PER_APPLY: usize = 1_000;
+/// Requests that the HTTP address answers at once; more are refused (503).
+pub const HTTP_REQUESTS: usize = 64;
+/// Nothing that is served over HTTP takes longer.
+pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A larger body is refused: nothing that is served reads one.
+pub const HTTP_BODY_BYTES: usize = 64 * 1024;
+/// `/healthz` fails when the agent's loop has not turned for so long.
+pub const LOOP_STALLED_AFTER: Duration = Duration::from_secs(3);
+/// `/readyz` fails when the ledger here is so many committed entries behind.
+pub const LEDGER_BEHIND: u64 = 1_000;

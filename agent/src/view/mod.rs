@@ -66,8 +66,7 @@ impl View<'_> {
     /// Every node that the ledger lists, and members that gossip knows before the ledger does.
     #[must_use]
     pub fn node_ids(&self) -> Vec<NodeId> {
-        let heard =
-            self.live.members.iter().filter(|(_, m)| m.state != LiveState::Left).map(|(id, _)| *id);
+        let heard = self.live.members.iter().filter(|(_, m)| m.state != LiveState::Left).map(|(id, _)| *id);
         let mut ids: Vec<NodeId> = self.ledger.nodes.keys().copied().chain(heard).collect();
         ids.sort_unstable();
         ids.dedup();

@@ -95,13 +95,8 @@ impl View<'_> {
         }
         let (all, needed) = (self.live.voters.len(), self.live.voters.len() / 2 + 1);
         let online = self.voters_online();
-        let missing: Vec<String> = self
-            .live
-            .voters
-            .keys()
-            .filter(|id| !online.contains(id))
-            .map(|id| self.name(*id))
-            .collect();
+        let missing: Vec<String> =
+            self.live.voters.keys().filter(|id| !online.contains(id)).map(|id| self.name(*id)).collect();
         let cause = if online.len() >= needed {
             "an election should end within seconds".to_owned()
         } else {

@@ -29,9 +29,9 @@ impl Call {
     pub fn of<Q>(request: &Request<Q>, shared: &Shared) -> Self {
         let metadata = request.metadata();
         let time = timeout(metadata).map_or(REQUEST_TIMEOUT, |asked| asked.min(REQUEST_TIMEOUT));
-        let shown = request.peer_certs().map(|chain| {
-            chain.first().map(|certificate| certificate_names(certificate)).unwrap_or_default()
-        });
+        let shown = request
+            .peer_certs()
+            .map(|chain| chain.first().map(|certificate| certificate_names(certificate)).unwrap_or_default());
         let mut actor = match (shown, text(metadata, ACTOR_METADATA)) {
             (None, passed_on) => passed_on.unwrap_or_else(|| LOCAL_ACTOR.to_owned()),
             // Only another member may say on whose behalf it asks.

@@ -38,7 +38,8 @@ pub fn workload_not_found(name: &str) -> Status {
 /// The leader is known, and whoever needed it could not get an answer from it.
 #[must_use]
 pub fn leader_unreachable(name: &str, address: &str, cause: &str) -> Status {
-    let text = format!("the leader {name} at {address} can't be reached: {cause}; try again, or ask it directly");
+    let text =
+        format!("the leader {name} at {address} can't be reached: {cause}; try again, or ask it directly");
     with_leader(Code::Unavailable, "LEADER_UNREACHABLE", text, address)
 }
 

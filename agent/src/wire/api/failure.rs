@@ -99,8 +99,7 @@ fn list(view: &View<'_>, message: &v1::ListFailuresRequest) -> Result<v1::ListFa
     };
     let ids: Vec<FailureId> =
         view.ledger.failures.iter().filter(|(_, f)| wanted(f)).map(|(id, _)| *id).collect();
-    let page =
-        page::cut(ids, |id| page::newest_first(id.0), message.page_size, &message.page_token)?;
+    let page = page::cut(ids, |id| page::newest_first(id.0), message.page_size, &message.page_token)?;
     let failures = page.items.iter().map(|id| view.failure(*id, &view.ledger.failures[id])).collect();
     Ok(v1::ListFailuresResponse { failures, next_page_token: page.next })
 }

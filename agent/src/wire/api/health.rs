@@ -5,8 +5,7 @@ use futures::stream::{BoxStream, StreamExt as _, unfold};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{
-    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
-    health_server::Health,
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server::Health,
 };
 
 /// The names that are asked for: the agent as a whole, and the service that needs the leader.

@@ -97,7 +97,11 @@ impl Feed {
             return Ok(());
         }
         if self.call.hops >= MAX_HOPS {
-            return Err(errors::status(Code::Unavailable, "MOVING", "the instance moves just now; try again"));
+            return Err(errors::status(
+                Code::Unavailable,
+                "MOVING",
+                "the instance moves just now; try again",
+            ));
         }
         let address = self.api.address_of(&self.api.live(), node);
         let address = address.ok_or_else(|| errors::node_not_found(&node.to_string()))?;
@@ -186,9 +190,8 @@ impl Feed {
     fn keep(&mut self, bytes: &[u8]) {
         let node = self.api.shared.identity.name.clone();
         let chunks = bytes.chunks(LOG_CHUNK_BYTES);
-        self.ready.extend(
-            chunks.map(|chunk| v1::StreamLogsResponse { chunk: chunk.to_vec(), node: node.clone() }),
-        );
+        self.ready
+            .extend(chunks.map(|chunk| v1::StreamLogsResponse { chunk: chunk.to_vec(), node: node.clone() }));
     }
 }
 

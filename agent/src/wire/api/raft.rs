@@ -1,9 +1,6 @@
 //! `RaftService`: consensus as this agent sees it. Never passed on: each agent is asked for its own part.
 
-use super::{
-    errors,
-    leader::Api,
-};
+use super::{errors, leader::Api};
 use crate::shared::LiveState;
 use holdfast_proto::v1::{self, raft_service_server::RaftService};
 use tokio::time;
@@ -20,9 +17,7 @@ impl RaftService for Consensus {
         let raft = self.0.shared.raft.view();
         let live = self.0.live();
         let me = &self.0.shared.identity;
-        let online = |id| {
-            id == me.node || live.members.get(&id).is_some_and(|m| m.state == LiveState::Alive)
-        };
+        let online = |id| id == me.node || live.members.get(&id).is_some_and(|m| m.state == LiveState::Alive);
         let voters = self.0.with_view(|view| {
             let voter = |(id, address): (&cluster_core::ids::NodeId, &String)| v1::RaftVoter {
                 id: id.to_string(),

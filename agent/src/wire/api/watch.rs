@@ -106,7 +106,8 @@ impl Watch {
             (ledger.events.front().map(|event| event.index), taken)
         });
         // Only a watcher that had read before can have missed something; a new one begins where the ledger does.
-        let missed = matches!((self.oldest, oldest), (Some(before), Some(now)) if now > before && now > self.after);
+        let missed =
+            matches!((self.oldest, oldest), (Some(before), Some(now)) if now > before && now > self.after);
         if missed {
             return Err(too_slow(self.after));
         }
