@@ -4,6 +4,8 @@
 
 mod metrics;
 mod process;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     limits::{HTTP_BODY_BYTES, HTTP_REQUEST_TIMEOUT, HTTP_REQUESTS, LEDGER_BEHIND, LOOP_STALLED_AFTER},
