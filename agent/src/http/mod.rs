@@ -69,7 +69,6 @@ struct Agent {
     room: Arc<Semaphore>,
 }
 
-#[must_use]
 pub fn router(shared: Arc<Shared>, pulse: Arc<Pulse>) -> Router {
     let agent = Agent { shared, pulse, room: Arc::new(Semaphore::new(HTTP_REQUESTS)) };
     Router::new()

@@ -23,7 +23,7 @@ async fn receiver(status: u16) -> (SocketAddr, Received) {
         (StatusCode::from_u16(status).unwrap(), [("location", "/elsewhere")], "x".repeat(100_000))
     };
     let router = Router::new()
-        .route("/hook", routing::post(answer.clone()))
+        .route("/hook", routing::post(answer))
         .route("/elsewhere", routing::post(answer))
         .with_state(received.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
