@@ -116,6 +116,7 @@ async fn a_request_does_not_go_round_in_circles() {
     let error = workloads.list_workloads(v1::ListWorkloadsRequest::default()).await.unwrap_err();
     assert_eq!((error.code(), reason(&error).as_str()), (Code::Unavailable, "LEADER_UNREACHABLE"));
     assert!(error.metadata().contains_key(LEADER_METADATA), "{error:?}");
+    assert!(error.message().contains("as often as it may be"), "stopped by its count: {}", error.message());
 }
 
 #[tokio::test]
