@@ -435,3 +435,20 @@ fn a_notice_says_what_the_ledger_knows() {
     assert!(resolved.ends_at.is_some());
     assert_ne!(resolved.message_id(), firing.message_id());
 }
+
+#[test]
+fn a_late_answer_to_an_attempt_says_nothing_of_the_next() {
+    let (mut play, _) = after_loss();
+    play.answers_after.insert("hook".to_owned(), 7_500);
+    while play.count("send hook") == 0 {
+        play.run(10);
+    }
+    let first = play.now;
+    play.answers_after.insert("hook".to_owned(), 2_000);
+    play.run(7_800);
+    assert!(play.time_of("send hook firing #2") < first + 7_500);
+    assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Pending);
+    play.run(2_000);
+    assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Sent);
+    assert_eq!(play.told.len(), 2);
+}

@@ -14,6 +14,8 @@ pub mod placement;
 mod promises;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_placement;
 
 use crate::{
     ids::{FailureId, Generation, LeaseEpoch, LogId, NodeId},
