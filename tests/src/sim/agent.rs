@@ -4,23 +4,23 @@
 //! does with its placements (see runner.rs).
 
 use super::{
+    Breaks,
     leader::Office,
     raft::{Did, Entry, Raft, RaftDisk, RaftMsg, sync_time},
     rng::Rng,
     runner::{GuardFile, GuardNews, Runner},
-    Breaks,
 };
+use cluster_core::ids::{Generation, InstanceId};
 use cluster_core::{
     cut::{self, Cut},
     ids::{BootId, Incarnation, LeaseEpoch, LogId, NodeId, RequestId, SessionId},
     instance,
-    ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
     lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict, concerns},
+    ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
     membership::{self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, View},
     time::{Clocks, Instant, WallTime},
     timing::LAN,
 };
-use cluster_core::ids::{Generation, InstanceId};
 use core::time::Duration;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -64,10 +64,20 @@ pub enum Msg {
 #[derive(Clone, Debug)]
 pub enum Input {
     Tick,
-    Msg { from: NodeId, msg: Msg },
-    StreamOpened { peer: NodeId },
-    StreamEnded { peer: NodeId },
-    Synced { upto: u64, version: u64 },
+    Msg {
+        from: NodeId,
+        msg: Msg,
+    },
+    StreamOpened {
+        peer: NodeId,
+    },
+    StreamEnded {
+        peer: NodeId,
+    },
+    Synced {
+        upto: u64,
+        version: u64,
+    },
     /// The log was read to its end.
     Replayed,
     Guard(GuardNews),
@@ -158,16 +168,8 @@ impl Agent {
         env.disk.incarnation += 1;
         let snapshot = env.disk.snapshot.clone();
         let commit = snapshot.applied.index;
-        let raft = Raft::new(
-            who.node,
-            who.voters.clone(),
-            &who.everyone,
-            &env.disk.raft,
-            commit,
-            now,
-            LAN,
-            env.rng,
-        );
+        let raft =
+            Raft::new(who.node, who.voters.clone(), &who.everyone, &env.disk.raft, commit, now, LAN, env.rng);
         let mut membership = Membership::new(record(&who, env.disk.incarnation), LAN, now, env.rng.next());
         let mut cut = Cut::new(who.node, LAN, now);
         let view = View::from(&snapshot);
@@ -218,7 +220,8 @@ impl Agent {
             Input::Synced { upto, version } => {
                 if self.raft.synced(upto, version, &mut did) {
                     let durable = self.raft.durable();
-                    env.disk.raft.log = self.raft.log[..usize::try_from(durable).expect("in memory")].to_vec();
+                    env.disk.raft.log =
+                        self.raft.log[..usize::try_from(durable).expect("in memory")].to_vec();
                     self.book.step(now, Fact::Durable { upto: durable });
                 }
             }
@@ -284,9 +287,7 @@ impl Agent {
             Msg::Renewed { session, nonce, verdict } => {
                 let event = match verdict {
                     Verdict::Acked => lease::Event::Ack { voter: from, session, nonce },
-                    Verdict::Refused(reason) => {
-                        lease::Event::Refused { voter: from, session, nonce, reason }
-                    }
+                    Verdict::Refused(reason) => lease::Event::Refused { voter: from, session, nonce, reason },
                 };
                 self.hold(event, env);
             }
@@ -369,7 +370,9 @@ impl Agent {
         self.hold(event, env);
         let wanted = self.ledger.placements_on(self.who.node).next().is_some();
         self.hold(lease::Event::Wanted(wanted), env);
-        let lease = self.holder.deadline(env.clocks).and(self.holder.epoch());
+        let deadline = self.holder.deadline(env.clocks);
+        let room = deadline.is_some_and(|d| lease::has_room(d, env.clocks));
+        let lease = self.holder.epoch().filter(|_| room);
         let reports = self.runner.settle(&self.ledger, self.who.node, lease, env);
         for body in reports {
             self.submit(body, env);

@@ -17,6 +17,7 @@ use cluster_core::{
     ids::{InstanceId, NodeId},
     instance::Cause,
     ledger::Body,
+    time::Instant,
 };
 use core::time::Duration;
 
@@ -25,21 +26,29 @@ use core::time::Duration;
 pub enum Later {
     Mend(u64),
     /// A voter goes down and comes up, slow to read its log, on the other side of a cut.
-    Shift { held_up: Vec<NodeId>, voter: NodeId, cut: u64 },
-    Cut { links: Links, last: Duration },
+    Shift {
+        held_up: Vec<NodeId>,
+        voter: NodeId,
+        cut: u64,
+    },
+    Cut {
+        links: Links,
+        last: Duration,
+    },
     Undrain(NodeId),
     CrashAgent(NodeId),
 }
 
 impl World {
     pub(super) fn chaos(&mut self) {
-        if self.now >= cluster_core::time::Instant::ZERO + self.options.trouble {
+        if self.is_over() {
             return;
         }
         let wait = self.rng.ms(150, 2_500);
         self.after(wait, Event::Chaos);
         let node = self.anyone();
         let last = self.rng.ms(300, 6_000);
+        let until = self.now + last;
         match self.rng.between(0, 100) {
             0..10 => self.crash_agent(node),
             10..18 => self.crash_host(node),
@@ -51,7 +60,7 @@ impl World {
                 let voters: Vec<NodeId> = self.voters.iter().copied().collect();
                 self.cut(between(&[node], &voters), last);
             }
-            54..59 => self.host(node).slow_disk_until = self.now_plus(last),
+            54..59 => self.host(node).slow_disk_until = until,
             59..64 => {
                 self.net.loss_percent = [0, 0, 2, 10, 25][self.rng.below(5)];
                 self.net.tail_ms = [0, 0, 20, 200][self.rng.below(4)];
@@ -70,6 +79,7 @@ impl World {
 
     pub(super) fn chaos_later(&mut self, later: Later) {
         match later {
+            Later::Shift { .. } | Later::Cut { .. } | Later::CrashAgent(_) if self.is_over() => {}
             Later::Mend(cut) => self.net.mend(cut),
             Later::Shift { mut held_up, voter, cut } => {
                 let replay = self.rng.ms(100, 2_500);
@@ -91,14 +101,14 @@ impl World {
         self.trace(|| "all is healed".to_owned());
         self.net.heal();
         for node in genesis::nodes() {
-            self.host(node).slow_disk_until = cluster_core::time::Instant::ZERO;
+            self.host(node).slow_disk_until = Instant::ZERO;
             self.resume(node);
             self.order(Body::NodeUndrained { node });
         }
     }
 
-    fn now_plus(&self, d: Duration) -> cluster_core::time::Instant {
-        self.now + d
+    fn is_over(&self) -> bool {
+        self.now >= Instant::ZERO + self.options.trouble
     }
 
     fn anyone(&mut self) -> NodeId {

@@ -6,8 +6,8 @@ use super::agent::{Agent, Env, Msg, Out};
 use cluster_core::{
     cut,
     ids::{LeaseEpoch, NodeId},
-    ledger::{Body, Death},
     lease::{Lost, Observed},
+    ledger::{Body, Death},
     membership::MemberState,
     recovery::{self, Heard, Input, LiveView, Recovery, View},
     time::{Instant, WallTime},

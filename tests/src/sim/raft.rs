@@ -36,27 +36,57 @@ pub struct RaftDisk {
 
 #[derive(Clone, Debug)]
 pub enum RaftMsg {
-    Vote { term: u64, last: LogId },
-    Voted { term: u64, granted: bool },
-    Append { term: u64, prev: LogId, entries: Vec<Entry>, commit: u64 },
+    Vote {
+        term: u64,
+        last: LogId,
+    },
+    Voted {
+        term: u64,
+        granted: bool,
+    },
+    Append {
+        term: u64,
+        prev: LogId,
+        entries: Vec<Entry>,
+        commit: u64,
+    },
     /// `matched`: on this disk and the same as the leader's up to here. `next`: where to go on.
-    Appended { term: u64, matched: u64, next: u64 },
+    Appended {
+        term: u64,
+        matched: u64,
+        next: u64,
+    },
 }
 
 /// What the caller must do, in this order.
 #[derive(Clone, Debug)]
 pub enum Did {
     /// Term and vote: on disk before anything later in this list.
-    Vote { term: u64, voted_for: Option<NodeId> },
-    Truncated { from: u64 },
-    Appended { index: u64 },
+    Vote {
+        term: u64,
+        voted_for: Option<NodeId>,
+    },
+    Truncated {
+        from: u64,
+    },
+    Appended {
+        index: u64,
+    },
     /// Begin a sync of the log as it is; report it by `synced` with these.
-    Sync { upto: u64, version: u64 },
-    Send { to: NodeId, msg: RaftMsg },
+    Sync {
+        upto: u64,
+        version: u64,
+    },
+    Send {
+        to: NodeId,
+        msg: RaftMsg,
+    },
     Leads,
     Follows,
     /// The leader found these committed: for the checkers.
-    Committed { upto: u64 },
+    Committed {
+        upto: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +199,8 @@ impl Raft {
     pub fn tick(&mut self, now: Instant, rng: &mut Rng, did: &mut Vec<Did>) {
         if self.role == Role::Leader {
             let patience = 2 * self.timing.election_max;
-            let with_me = self.heard.iter().filter(|(n, at)| self.voters.contains(n) && now.since(**at) < patience);
+            let with_me =
+                self.heard.iter().filter(|(n, at)| self.voters.contains(n) && now.since(**at) < patience);
             if with_me.count() + 1 < self.majority() {
                 // It may be alone; whoever leads now is elsewhere.
                 self.follow(self.term, None, did);
@@ -278,7 +309,15 @@ impl Raft {
         }
     }
 
-    fn vote(&mut self, now: Instant, from: NodeId, term: u64, last: LogId, rng: &mut Rng, did: &mut Vec<Did>) {
+    fn vote(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        term: u64,
+        last: LogId,
+        rng: &mut Rng,
+        did: &mut Vec<Did>,
+    ) {
         let fresh = term == self.term && self.voted_for.is_none_or(|v| v == from);
         let granted = fresh && self.role == Role::Follower && last >= self.last();
         if granted {
@@ -348,7 +387,8 @@ impl Raft {
     }
 
     fn advance(&mut self, did: &mut Vec<Did>) {
-        let on_disk = |n: &NodeId| if *n == self.me { self.durable } else { *self.matched.get(n).unwrap_or(&0) };
+        let on_disk =
+            |n: &NodeId| if *n == self.me { self.durable } else { *self.matched.get(n).unwrap_or(&0) };
         let mut reached: Vec<u64> = self.voters.iter().map(on_disk).collect();
         reached.sort_unstable_by(|a, b| b.cmp(a));
         let upto = reached[self.majority() - 1];

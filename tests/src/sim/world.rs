@@ -422,6 +422,8 @@ impl World {
         host.dials.clear();
         let (life, replay, boot) = (host.life, host.replay, host.boot);
         let live: BTreeSet<InstanceId> = host.guards.keys().copied().collect();
+        let running = host.guards.iter().filter(|(_, g)| g.running).map(|(instance, _)| *instance);
+        let running: Vec<InstanceId> = running.collect();
         let who = Who { node: id, boot, session, voters, everyone };
         let mut out = Vec::new();
         let agent = self.with_env(id, &mut out, |env| Agent::start(who, &live, env));
@@ -430,6 +432,10 @@ impl World {
         self.carry_out(id, out);
         self.after(replay, Event::Local { host: id, life, input: Input::Replayed });
         self.after(TICK, Event::Tick { host: id, life });
+        // Whoever adopts a guard asks it what it does: an earlier agent may have died with the news.
+        for instance in running {
+            self.tell(id, GuardNews::Started { instance });
+        }
     }
 
     fn boot(&mut self, id: NodeId) {
@@ -510,7 +516,10 @@ impl World {
         if guard.running {
             self.at_most_once.ended(&guard.key.0, instance);
             self.trace(|| {
-                format!("n{} ends {} generation {}: {outcome:?}", id.0, guard.key.0, guard.placement.generation)
+                format!(
+                    "n{} ends {} generation {}: {outcome:?}",
+                    id.0, guard.key.0, guard.placement.generation
+                )
             });
         }
         self.tell(id, GuardNews::Ended { instance, outcome });

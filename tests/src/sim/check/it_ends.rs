@@ -10,7 +10,10 @@ use cluster_core::{
 ///
 /// # Errors
 /// Something is still open, or doesn't run.
-pub fn it_ends(ledger: &Ledger, runs: impl Fn(NodeId, &str, u32, Generation) -> bool) -> Result<(), Violation> {
+pub fn it_ends(
+    ledger: &Ledger,
+    runs: impl Fn(NodeId, &str, u32, Generation) -> bool,
+) -> Result<(), Violation> {
     let fail = |what: String| Err(Violation { promise: "it ends", what });
     for (id, node) in &ledger.nodes {
         if node.state != NodeState::Alive {
