@@ -61,15 +61,15 @@ fn the_same_seed_gives_the_same_trace() {
 
 #[test]
 fn a_guard_that_takes_deadlines_of_any_epoch_is_found() {
-    is_found("guard-accepts-any-epoch", GUARD_SEEDS);
+    is_found("guard-accepts-any-epoch", 1..300);
 }
 
 #[test]
 fn a_voter_that_acknowledges_before_it_read_its_log_is_found() {
-    is_found("voter-acks-before-replay", VOTER_SEEDS);
+    is_found("voter-acks-before-replay", 1..300);
 }
 
 #[test]
 fn a_node_that_forgets_what_ended_is_found() {
-    is_found("forgets-ended-generations", NODE_SEEDS);
+    is_found("forgets-ended-generations", 1..300);
 }

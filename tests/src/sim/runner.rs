@@ -88,6 +88,11 @@ impl Runner {
                 self.tell_again(&key, placement.generation);
                 continue;
             }
+            // Asked to end before it ever began here, or after this process's predecessor forgot it.
+            if placement.evicted.is_some() && !self.slots.contains_key(&key) {
+                self.tell_again(&key, placement.generation);
+                continue;
+            }
             wanted.insert(key, desired(placement));
         }
         for (key, placement) in wanted {
@@ -115,7 +120,7 @@ impl Runner {
         core::mem::take(&mut self.reports)
     }
 
-    /// The ledger didn't hear that this generation ended, if this process has nothing of it any more.
+    /// Says (again) that this generation ended, if this process has nothing of it.
     fn tell_again(&mut self, key: &Key, generation: Generation) {
         if !self.slots.contains_key(key) && self.retold.insert((key.clone(), generation)) {
             self.pending.push((key.clone(), Effect::Report(Report::Ended { generation, confirmed: true })));
