@@ -25,3 +25,26 @@ pub const PROPOSALS_IN_FLIGHT: usize = 1_024;
 pub const LOOP_QUEUE: usize = 4_096;
 /// Followers (and event watchers) may be so many entries behind before they are sent to the start.
 pub const FEED_ENTRIES: usize = 4_096;
+/// A request that finds no leader waits so long for one, an election's time, before it is refused.
+pub const LEADER_WAIT: Duration = Duration::from_millis(1_500);
+/// Events of an answer that are taken out of the ledger at once.
+pub const EVENTS_AT_ONCE: usize = 256;
+/// How often a followed log is looked at for more.
+pub const LOG_POLL: Duration = Duration::from_millis(250);
+/// Where the end of a log begins when nobody says, and the most that may be asked for.
+pub const LOG_TAIL_BYTES: u64 = 64 * 1024;
+pub const LOG_TAIL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// One piece of a log on the wire.
+pub const LOG_CHUNK_BYTES: usize = 256 * 1024;
+/// A workload file's specifications in one apply; more are refused.
+pub const SPECS_PER_APPLY: usize = 1_000;
+/// Requests that the HTTP address answers at once; more are refused (503).
+pub const HTTP_REQUESTS: usize = 64;
+/// Nothing that is served over HTTP takes longer.
+pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A larger body is refused: nothing that is served reads one.
+pub const HTTP_BODY_BYTES: usize = 64 * 1024;
+/// `/healthz` fails when the agent's loop has not turned for so long.
+pub const LOOP_STALLED_AFTER: Duration = Duration::from_secs(3);
+/// `/readyz` fails when the ledger here is so many committed entries behind.
+pub const LEDGER_BEHIND: u64 = 1_000;

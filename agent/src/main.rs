@@ -1,2 +1,44 @@
-//! stub
-fn main() {}
+//! The `holdfast` binary: hands the command line to `cli`, and to it what only the binary starts.
+
+use holdfast::{
+    cli::{self, DemoArgs, Entry},
+    config::AgentConfig,
+    run, telemetry, workload,
+};
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+fn main() -> ExitCode {
+    cli::main(std::env::args_os(), Entry { guard, agent, demo })
+}
+
+/// Before anything starts a thread: a guard forks.
+fn guard(arguments: Vec<OsString>) -> ExitCode {
+    workload::guard::main(Path::new(&arguments.into_iter().next().unwrap_or_default()))
+}
+
+fn agent(config: AgentConfig) -> ExitCode {
+    telemetry::start();
+    // Orphans of a guard that was killed come to this process, which proves them gone at once.
+    if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+        tracing::debug!(%error, "not a subreaper");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return failed(&format!("can't start the runtime: {error}; raise the limit of threads"));
+        }
+    };
+    match runtime.block_on(run::agent(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn demo(_args: DemoArgs) -> ExitCode {
+    failed("`holdfast demo` isn't supported by this version yet")
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("holdfast: {why}");
+    ExitCode::FAILURE
+}

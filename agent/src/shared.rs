@@ -40,12 +40,15 @@ pub struct LiveNode {
     pub zone: String,
     pub role: Role,
     pub incarnation: Incarnation,
+    pub session: SessionId,
     pub state: LiveState,
     /// The agent's process, apart from its host.
     pub agent: AgentState,
     pub version: String,
     /// How long ago it was last heard, when this was written.
     pub silence: Duration,
+    /// Whether a stream to it stands.
+    pub connected: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,8 +164,6 @@ pub struct Shared {
     pub peers: Arc<Peers>,
     pub tester: Arc<dyn ChannelTester>,
     pub logs: Arc<dyn LogReader>,
-    /// Asks this agent to leave the cluster for good.
-    pub leave: tokio::sync::mpsc::Sender<tokio::sync::oneshot::Sender<Result<(), String>>>,
     /// Events that are no ledger entries (a suspicion), for `events -f` on this agent.
     pub local_events: broadcast::Sender<cluster_core::ledger::Event>,
 }

@@ -11,7 +11,7 @@
 use crate::{
     ids::{Incarnation, NodeId, ViewEpoch},
     ledger::NodeState,
-    membership::{LocalHealth, Report, Silence, View},
+    membership::{LocalHealth, Report, SILENCES_MAX, Silence, View, ViewMember},
     time::Instant,
     timing::Timing,
 };
@@ -164,7 +164,7 @@ impl Cut {
         if report.observer != self.me && !self.subjects.contains_key(&report.observer) {
             return;
         }
-        let silences = report.silences.into_iter().map(|s| (s.node, s)).collect();
+        let silences = report.silences.into_iter().take(SILENCES_MAX).map(|s| (s.node, s)).collect();
         let at = Moment { at: now, slept: Duration::ZERO };
         self.observers.insert(report.observer, Observer { at, view: report.view, silences });
     }
@@ -177,7 +177,7 @@ impl Cut {
         if let Some(me) = view.members.iter().find(|m| m.node == self.me) {
             self.my_name.clone_from(&me.name);
         }
-        let alive = |m: &&crate::membership::ViewMember| m.state == NodeState::Alive && m.node != self.me;
+        let alive = |m: &&ViewMember| m.state == NodeState::Alive && m.node != self.me;
         let mut before = core::mem::take(&mut self.subjects);
         for m in view.members.iter().filter(alive) {
             let known = before.remove(&m.node).filter(|s| s.incarnation == m.incarnation);
@@ -211,7 +211,7 @@ impl Cut {
             return;
         }
         for node in newly {
-            effects.push(Effect::Suspected { node, observers: self.blind(node) });
+            effects.push(Effect::Suspected { node, observers: self.blind(now, node) });
         }
         let due = self.due(now, &silences);
         if due.is_empty() {
@@ -266,9 +266,11 @@ impl Cut {
     }
 
     /// Who says that it doesn't hear the node.
-    fn blind(&self, node: NodeId) -> Vec<NodeId> {
-        let says =
-            |o: &&Observer| o.silences.get(&node).is_some_and(|s| s.silence >= self.timing.suspect_floor);
+    fn blind(&self, now: Instant, node: NodeId) -> Vec<NodeId> {
+        let says = |o: &Observer| {
+            let silence = o.silences.get(&node).map_or(Duration::ZERO, |s| s.silence);
+            silence >= self.timing.suspect_floor && o.at.age(now) < self.timing.lease
+        };
         let blind: Vec<NodeId> = self.observers.iter().filter(|(_, o)| says(o)).map(|(&o, _)| o).collect();
         if blind.is_empty() { vec![self.me] } else { blind }
     }
@@ -278,7 +280,7 @@ impl Cut {
         let ended = self.observers.iter().filter_map(|(&o, seen)| Some((seen.ended(now, node)?, o)));
         let ended: Option<(Duration, NodeId)> = ended.max();
         let silent = subject.suspected_at.map_or(Duration::ZERO, |at| now.since(at));
-        let observers = self.blind(node);
+        let observers = self.blind(now, node);
         let last_seen = self.silence(now, node);
         let mut evidence =
             vec![format!("{} heard nothing for {}", self.names(&observers), seconds(last_seen))];

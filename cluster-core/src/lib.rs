@@ -4,6 +4,7 @@
 //! done comes out as data. The agent feeds the same machines that the simulator does.
 
 pub mod alerting;
+pub mod availability;
 pub mod cut;
 pub mod founding;
 pub mod ids;

@@ -44,7 +44,7 @@ pub const COMMAND_BYTES: usize = 65_536;
 pub const ENVIRONMENT_BYTES: usize = 65_536;
 
 /// Alerts kept; at the limit the oldest that is over and settled goes, and if there is none a new one is refused.
-pub const ALERTS_MAX: usize = 10_000;
+pub const ALERTS_MAX: usize = 4_096;
 /// Channels and routes of the alerting configuration; more are refused.
 pub const CHANNELS_MAX: usize = 64;
 pub const ROUTES_MAX: usize = 64;
@@ -55,6 +55,8 @@ pub const SEND_WITHIN_MAX_MS: u64 = 10_000;
 
 /// Names of workloads, zones, channels, ports and label keys; longer ones are refused.
 pub const NAME_BYTES: usize = 63;
+/// Who asked; the rest is cut off.
+pub const ACTOR_BYTES: usize = 256;
 /// Names of nodes: a host's name may be so long.
 pub const NODE_NAME_BYTES: usize = 64;
 /// Paths, addresses and the values of labels; longer ones are refused.

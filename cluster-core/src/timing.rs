@@ -42,9 +42,9 @@ pub const LAN: Timing = Timing {
     renew_hurry: ms(50),
     renew_hurry_after: ms(400),
     cut_coalesce: ms(50),
-    raft_heartbeat: ms(60),
-    election_min: ms(300),
-    election_max: ms(600),
+    raft_heartbeat: ms(100),
+    election_min: ms(200),
+    election_max: ms(400),
 };
 
 /// For agents on one machine.

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Between one voter's turn and the next: two round trips and two syncs, on a busy machine.
 const TURN: Duration = Duration::from_millis(40);
 /// Turns of one voter; then the ordinary time-outs have passed anyway.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 8;
 
 /// Returns when there is another leader or term, or the attempts are used up.
 pub(crate) async fn replace(raft: Raft<Types, StateMachine>, me: NodeId, gone: NodeId) {

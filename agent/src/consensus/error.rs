@@ -41,7 +41,7 @@ pub enum ConsensusError {
 /// Says for each case whether the command may have been, or may yet be, applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ProposeError {
-    /// Not proposed.
+    /// Not proposed. Without a `leader` it may be this node itself, whose lease isn't confirmed (again) yet: retry.
     #[error("not the leader{}", leader.as_ref().map(|(id, at)| format!("; ask {id} at {at}")).unwrap_or_default())]
     NotLeader { leader: Option<(NodeId, String)> },
 

@@ -81,11 +81,9 @@ impl LogStore {
         {
             return Err(StorageError::damaged(path, format!("entries {next} to {} are missing", first - 1)));
         }
-        // The hint may be ahead of nothing: an entry that was never written can't have been committed here.
-        let last = mirror.last();
-        if mirror.committed > last {
-            return Err(StorageError::damaged(path, "entries that it calls committed are missing"));
-        }
+        // The hint may be ahead: others had the entry on disk before this node's own write of it was. What is here is
+        // then a beginning of what is committed, for a truncation is on disk before anything is appended after it.
+        mirror.committed = mirror.committed.min(mirror.last());
         Ok(Self { mirror: Arc::new(Mutex::new(mirror)), file, observed })
     }
 

@@ -36,11 +36,6 @@ impl Membership {
         *self.cluster.borrow()
     }
 
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Option<ClusterId>> {
-        self.cluster.subscribe()
-    }
-
     /// Joins a cluster for good. Returns false when this node belongs to another one already.
     pub async fn adopt(&self, cluster: ClusterId) -> Result<bool, StorageError> {
         let mut stored = self.stored.lock().await;
@@ -79,7 +74,9 @@ impl Stored {
         change(&mut next);
         if let Some(file) = self.file.clone() {
             let saved = next.clone();
-            tokio::task::spawn_blocking(move || file.save(&saved)).await.expect("saving a file doesn't panic")?;
+            tokio::task::spawn_blocking(move || file.save(&saved))
+                .await
+                .expect("saving a file doesn't panic")?;
         }
         self.identity = next;
         Ok(())

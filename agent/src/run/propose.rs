@@ -96,12 +96,17 @@ impl Proposer {
         if status.role == consensus::Role::Leader {
             return self.write_here(command.to_vec()).await;
         }
-        let known = status.leader.filter(|l| *l != self.me).or(self.live.borrow().leader.filter(|l| *l != self.me));
+        let known =
+            status.leader.filter(|l| *l != self.me).or(self.live.borrow().leader.filter(|l| *l != self.me));
         let Some(leader) = known else {
-            return Outcome::Again(ProposeError::NoLeader { detail: "none is elected, or none is reachable".into() });
+            return Outcome::Again(ProposeError::NoLeader {
+                detail: "none is elected, or none is reachable".into(),
+            });
         };
         if hops >= HOPS_MAX {
-            return Outcome::Failed(ProposeError::NoLeader { detail: "the agents don't agree on who leads".into() });
+            return Outcome::Failed(ProposeError::NoLeader {
+                detail: "the agents don't agree on who leads".into(),
+            });
         }
         self.hand_to(leader, command, hops).await
     }
@@ -178,8 +183,9 @@ impl Raft for Proposer {
     ) -> BoxFuture<'_, Result<(LogId, Reply), ProposeError>> {
         Box::pin(async move {
             let (at, reply) = self.write(Self::command(actor, request, body), 0).await?;
-            let reply = codec::decode_reply(&reply)
-                .map_err(|e| ProposeError::NoLeader { detail: format!("the leader's answer makes no sense: {e}") })?;
+            let reply = codec::decode_reply(&reply).map_err(|e| ProposeError::NoLeader {
+                detail: format!("the leader's answer makes no sense: {e}"),
+            })?;
             Ok((at, reply))
         })
     }

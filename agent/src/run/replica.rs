@@ -17,18 +17,22 @@ use cluster_core::{
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use tokio::sync::{broadcast, watch};
 
-/// One applied entry, on its way to followers.
+/// What happened to the replica, on its way to followers.
 #[derive(Clone, Debug)]
-pub struct Applied {
-    pub at: LogId,
-    pub command: Arc<Vec<u8>>,
+pub enum Change {
+    Applied {
+        at: LogId,
+        command: Arc<Vec<u8>>,
+    },
+    /// A snapshot took its place: whoever follows begins anew.
+    Replaced,
 }
 
 pub struct Replica {
     pub ledger: Arc<RwLock<Ledger>>,
     book: Mutex<Book>,
     applied: watch::Sender<u64>,
-    feed: broadcast::Sender<Applied>,
+    feed: broadcast::Sender<Change>,
 }
 
 impl Replica {
@@ -59,7 +63,7 @@ impl Replica {
 
     /// The whole ledger, encoded, and every entry after it.
     #[must_use]
-    pub fn feed(&self) -> (LogId, Vec<u8>, broadcast::Receiver<Applied>) {
+    pub fn feed(&self) -> (LogId, Vec<u8>, broadcast::Receiver<Change>) {
         // Subscribed first: an entry applied in between comes twice, and the second time is skipped.
         let entries = self.feed.subscribe();
         let (at, bytes) = self.read(|ledger| (ledger.applied, codec::encode_ledger(ledger)));
@@ -84,7 +88,7 @@ impl Replica {
             }
             reply
         };
-        let _nobody_follows = self.feed.send(Applied { at, command: Arc::new(bytes.to_vec()) });
+        let _nobody_follows = self.feed.send(Change::Applied { at, command: Arc::new(bytes.to_vec()) });
         self.applied.send_replace(at.index);
         codec::encode_reply(&reply)
     }
@@ -93,10 +97,14 @@ impl Replica {
     pub fn restore(&self, bytes: &[u8]) -> Result<(), String> {
         let ledger = codec::decode_ledger(bytes).map_err(|e| e.to_string())?;
         if ledger.format > LEDGER_FORMAT {
-            return Err(format!("ledger format {} is newer than this build's {LEDGER_FORMAT}", ledger.format));
+            return Err(format!(
+                "ledger format {} is newer than this build's {LEDGER_FORMAT}",
+                ledger.format
+            ));
         }
         let index = ledger.applied.index;
         *self.ledger.write().expect("no reader or writer of the ledger panics") = ledger;
+        let _nobody_follows = self.feed.send(Change::Replaced);
         self.applied.send_replace(index);
         Ok(())
     }

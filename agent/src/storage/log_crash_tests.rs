@@ -46,8 +46,7 @@ async fn write_until_power_is_lost(log: &LogFile, start: Acknowledged, dice: &mu
         }
     }
     log.close().await;
-    let reached = *acknowledged.lock().unwrap();
-    reached
+    Arc::into_inner(acknowledged).expect("every write was answered").into_inner().unwrap()
 }
 
 /// What is missing of the acknowledged, or wrong; `None` when all is well.
@@ -103,4 +102,17 @@ async fn a_skipped_sync_is_found() {
         found += u32::from(lives(seed, true).await.is_some());
     }
     assert!(found >= 15, "only {found} of 20 runs without syncs lost something");
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_is_acknowledged_any_more() {
+    let disk = DiskDouble::default();
+    let (log, _) = LogFile::open_backend(disk.clone(), "double").unwrap();
+    log.write(Write::Vote(b"kept".to_vec())).await.unwrap();
+    disk.lose_power_after(1);
+    let first = log.write(Write::Vote(b"lost".to_vec())).await.unwrap_err();
+    assert!(first.to_string().contains("the power is gone"), "{first}");
+    let second = log.write(Write::Vote(b"lost too".to_vec())).await.unwrap_err();
+    assert!(second.to_string().contains("restart the agent"), "{second}");
+    log.close().await;
 }

@@ -1,8 +1,11 @@
 //! The wire: the only module that knows tonic. Everything that crosses it is converted here, both ways.
 
+pub mod api;
+pub mod cli_client;
 pub mod client;
 pub mod codec;
 pub mod convert;
 pub mod peer;
 pub mod peer_server;
+pub mod server;
 pub mod streams;

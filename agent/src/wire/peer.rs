@@ -178,6 +178,8 @@ pub(super) fn record(a: &Acquaintance) -> pb::Record {
         state: 0,
         version: a.version.clone(),
         session: a.session.0,
+        agent: 0,
+        http: None,
     }
 }
 

@@ -12,7 +12,7 @@ pub mod rules;
 mod tests;
 mod text;
 
-pub use notice::Notice;
+pub use notice::{NOTICE_VERSION, Notice};
 
 use crate::{
     ids::NodeId,

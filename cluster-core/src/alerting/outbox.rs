@@ -9,7 +9,8 @@
 use super::{Effect, PROPOSE_AGAIN};
 use crate::{
     ids::NodeId,
-    ledger::{Body, Intent, Ledger, Notification, NotificationState, Phase, SendOutcome},
+    ledger::{Body, Ledger, Notification, NotificationState, Phase, SendOutcome},
+    limits::{NOTIFICATION_ATTEMPTS_MAX, SEND_WITHIN_MAX_MS},
     time::Instant,
 };
 use core::time::Duration;
@@ -17,8 +18,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A sender gives up this long after it proposed the intent.
 pub const SEND_WITHIN: Duration = Duration::from_secs(5);
-/// No intent is waited for longer, whatever it says.
-pub const SEND_WITHIN_MAX: Duration = Duration::from_secs(10);
 /// A sender that doesn't even report its failure this long after its deadline is taken for failed.
 pub const REPORT_GRACE: Duration = Duration::from_secs(1);
 /// Attempts on one channel at once; the next wait their turn. One slow channel holds up itself alone.
@@ -99,21 +98,20 @@ impl Outbox {
         }
     }
 
-    /// Drops a flight that the ledger shows to be over.
+    /// Drops a flight that the ledger shows to be over, or to be another's: an older leader's intent may be committed
+    /// just before ours, which is then refused.
     fn settle(&mut self, key: &Key, told: &Notification) {
         let Some(flight) = self.flights.get(key) else { return };
-        let shown = told.intent.is_some_and(|intent| self.is_ours(&intent, flight));
+        let shown = told.intent.filter(|intent| intent.attempt == flight.attempt);
         let over = match flight.leg {
-            Leg::Intended(_) => told.intent.is_none() && told.attempts >= flight.attempt,
-            Leg::Sending | Leg::Finished(..) => !shown,
+            Leg::Intended(_) => {
+                told.attempts >= flight.attempt && shown.is_none_or(|intent| intent.term != self.term)
+            }
+            Leg::Sending | Leg::Finished(..) => shown.is_none(),
         };
         if over {
             self.flights.remove(key);
         }
-    }
-
-    fn is_ours(&self, intent: &Intent, flight: &Flight) -> bool {
-        intent.term == self.term && intent.attempt == flight.attempt
     }
 
     /// Takes an attempt of this leader one leg further.
@@ -167,8 +165,15 @@ impl Outbox {
         let attempt = match told.intent {
             // Another leader's: it may be writing to the provider at this moment.
             Some(intent) => {
-                let wait = Duration::from_millis(intent.send_within_ms).min(SEND_WITHIN_MAX);
+                let wait = Duration::from_millis(intent.send_within_ms.min(SEND_WITHIN_MAX_MS));
                 if now.since(self.leader_since) < wait {
+                    return;
+                }
+                if intent.attempt >= NOTIFICATION_ATTEMPTS_MAX {
+                    // No attempt is left, so what became of this one will never be known better.
+                    let outcome = failed("its sender was cut off, and no attempt is left");
+                    let leg = Leg::Finished(outcome, None);
+                    self.flights.insert(key, Flight { attempt: intent.attempt, began: now, leg });
                     return;
                 }
                 intent.attempt + 1

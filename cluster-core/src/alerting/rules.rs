@@ -7,10 +7,9 @@
 
 use super::text;
 use crate::{
-    ids::{FailureId, LeaseEpoch, NodeId},
+    ids::{FailureId, NodeId},
     ledger::{
-        Action, Alert, Body, Failure, FailureState, InstanceState, Ledger, Method, NodeState, Severity, Slot,
-        Subject,
+        Action, Alert, Body, Failure, FailureState, InstanceState, Ledger, Method, Severity, Slot, Subject,
     },
     recovery::{self, View, brake},
     time::{Instant, WallTime},
@@ -123,7 +122,7 @@ impl Look<'_> {
             let Subject::Node(node) = failure.subject else { continue };
             let name = if failure.method == Method::Lease { "LeaseLost" } else { "NodeDead" };
             let key = format!("{name}/{node}/{id}");
-            let fires = if node_is_lost(ledger, node, *id, failure) {
+            let fires = if failure.is_open() {
                 let age = self.age_ms(failure.declared_at);
                 self.holds_for(&key, NODE_TEXT_WAIT, Some(age)) || consequences_settled(ledger, node, *id)
             } else {
@@ -210,14 +209,6 @@ impl Look<'_> {
     }
 }
 
-/// Its failure is open, and it isn't back under a new lease epoch yet.
-fn node_is_lost(ledger: &Ledger, node: NodeId, id: FailureId, failure: &Failure) -> bool {
-    let open = matches!(failure.state, FailureState::Open | FailureState::Recovering);
-    open && ledger.nodes.get(&node).is_some_and(|node| {
-        node.failure == Some(id) && !(node.state == NodeState::Alive && node.epoch != LeaseEpoch(0))
-    })
-}
-
 /// Every slot that the node's loss took has its record, and every such record is closed.
 fn consequences_settled(ledger: &Ledger, node: NodeId, id: FailureId) -> bool {
     let unrecorded = ledger
@@ -225,16 +216,13 @@ fn consequences_settled(ledger: &Ledger, node: NodeId, id: FailureId) -> bool {
         .values()
         .flat_map(|workload| workload.slots.values())
         .any(|slot| slot.failure.is_none() && slot.lost.as_ref().is_some_and(|lost| lost.node == node));
-    let open = |failure: &Failure| matches!(failure.state, FailureState::Open | FailureState::Recovering);
-    !unrecorded && !text::consequences(ledger, id).any(|(_, failure)| open(failure))
+    !unrecorded && !text::consequences(ledger, id).any(|(_, failure)| failure.is_open())
 }
 
 /// The open failure of its node is alert enough.
 fn is_explained(ledger: &Ledger, failure: &Failure) -> bool {
-    failure.caused_by.and_then(|id| ledger.failures.get(&id)).is_some_and(|cause| {
-        matches!(cause.subject, Subject::Node(_))
-            && matches!(cause.state, FailureState::Open | FailureState::Recovering)
-    })
+    let cause = failure.caused_by.and_then(|id| ledger.failures.get(&id));
+    cause.is_some_and(|cause| matches!(cause.subject, Subject::Node(_)) && cause.is_open())
 }
 
 /// A node used up its restarts, or the leader its moves. Stays true while the failure is open: what was given up once

@@ -5,7 +5,7 @@
 use super::rules::Draft;
 use crate::{
     ids::{FailureId, NodeId},
-    ledger::{Alert, Failure, FailureState, Ledger, Severity, Slot, Subject},
+    ledger::{Action, Alert, Failure, FailureState, Ledger, Severity, Slot, Subject},
     recovery::{Unplaceable, brake::Brake},
     time::WallTime,
 };
@@ -58,7 +58,7 @@ pub(super) fn instance(
 ) -> Draft {
     let who = instance_name(ledger, workload, index);
     let last = slot.placement.as_ref().map(|placement| placement.node).or(slot.avoid);
-    let node = last.map(|id| node_name(ledger, id));
+    let node = last.map(|id| ledger.node_name(id));
     let at = node.as_ref().map_or(String::new(), |node| format!(" on {node}"));
     let summary = match (rule, failure.state) {
         ("CrashLoop", FailureState::Unrecoverable) => {
@@ -152,12 +152,15 @@ pub(super) fn consequences(ledger: &Ledger, id: FailureId) -> impl Iterator<Item
 /// "counter moved to n1".
 fn outcome(ledger: &Ledger, failure: &Failure) -> String {
     let who = subject_name(ledger, failure);
-    match (failure.state, went_to(ledger, failure)) {
-        (FailureState::Recovered, Some(node)) => format!("{who} moved to {node}"),
+    let step = failure.steps.iter().rev().find(|step| step.to.is_some());
+    let went = step.and_then(|step| step.to.map(|to| (step.action, ledger.node_name(to))));
+    match (failure.state, went) {
+        (FailureState::Recovered, Some((Action::Migrate, node))) => format!("{who} moved to {node}"),
+        (FailureState::Recovered, Some((_, node))) => format!("{who} runs again on {node}"),
         (FailureState::Recovered, None) => format!("{who} recovered"),
         (FailureState::Unrecoverable, _) => format!("{who} could not be recovered"),
-        (_, Some(node)) => format!("{who} is starting on {node}"),
-        (_, None) => format!("{who} waits to be moved"),
+        (FailureState::Recovering, Some((_, node))) => format!("{who} is starting on {node}"),
+        _ => format!("{who} waits to be moved"),
     }
 }
 
@@ -177,16 +180,6 @@ fn story(ledger: &Ledger, failure: &Failure) -> String {
     format!("{}: {}.", outcome(ledger, failure), times.join(", "))
 }
 
-fn went_to(ledger: &Ledger, failure: &Failure) -> Option<String> {
-    let step = failure.steps.iter().rev().find_map(|step| step.to);
-    let slot = match &failure.subject {
-        Subject::Workload(name, index) => ledger.workloads.get(name)?.slots.get(index),
-        Subject::Node(_) => None,
-    };
-    let now = || slot?.placement.as_ref().map(|placement| placement.node);
-    step.or_else(now).map(|id| node_name(ledger, id))
-}
-
 fn subject_name(ledger: &Ledger, failure: &Failure) -> String {
     match &failure.subject {
         Subject::Node(_) => failure.name.clone(),
@@ -200,10 +193,6 @@ fn instance_name(ledger: &Ledger, workload: &str, index: u32) -> String {
         Some(found) if found.spec.replicas == 1 => workload.to_owned(),
         _ => format!("{workload}/{index}"),
     }
-}
-
-fn node_name(ledger: &Ledger, id: NodeId) -> String {
-    ledger.nodes.get(&id).map_or_else(|| id.to_string(), |node| node.profile.name.clone())
 }
 
 fn some(whats: &[String], most: usize) -> String {

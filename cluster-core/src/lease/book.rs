@@ -149,6 +149,13 @@ impl Book {
         Some(until.since(now))
     }
 
+    /// For how long what this voter acknowledged to each living epoch still counts.
+    #[must_use]
+    pub fn remaining(&self, now: Instant) -> BTreeMap<LeaseEpoch, Duration> {
+        let living = self.current.values().map(|(epoch, _)| *epoch);
+        living.filter_map(|epoch| Some((epoch, self.acked.get(&epoch)?.until.since(now)))).collect()
+    }
+
     /// How long ago it last acknowledged each living epoch. One that it never did is listed only while this voter is
     /// so young that it may have forgotten: as old as itself.
     #[must_use]

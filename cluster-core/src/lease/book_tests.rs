@@ -42,6 +42,7 @@ fn ledger(applied: u64, current: &[(u64, u64)], ended: &[(u64, LogId)]) -> Ledge
         death: None,
     };
     let revocation = |at: LogId| Revocation {
+        held: Vec::new(),
         node: NodeId(9),
         at,
         revoked_at: WallTime(0),

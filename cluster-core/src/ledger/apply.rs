@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ids::{ClusterId, LogId, NodeId, RequestId},
-    limits::{EVENTS_MAX, NUMBER_MAX, REQUEST_MEMORY_MS, REQUESTS_MAX, SENTENCE_BYTES, clip},
+    limits::{ACTOR_BYTES, EVENTS_MAX, NUMBER_MAX, REQUEST_MEMORY_MS, REQUESTS_MAX, SENTENCE_BYTES, clip},
     time::WallTime,
 };
 
@@ -36,7 +36,7 @@ pub(super) type Outcome = Result<Reply, Rejection>;
 
 /// A rejection; `reason` is for programs, `message` for people.
 pub(super) fn reject(reason: &str, message: impl Into<String>) -> Rejection {
-    Rejection { reason: reason.to_owned(), message: message.into() }
+    Rejection { reason: reason.to_owned(), message: clip(&message.into(), SENTENCE_BYTES) }
 }
 
 impl Ledger {
@@ -56,7 +56,8 @@ impl Ledger {
         if let Some(reply) = self.remembered(command.request) {
             return Ok(reply);
         }
-        let entry = Entry { at, now: self.clock, actor: &command.actor };
+        let actor = clip(&command.actor, ACTOR_BYTES);
+        let entry = Entry { at, now: self.clock, actor: &actor };
         let reply = self.dispatch(&entry, &command.body).unwrap_or_else(Reply::Rejected);
         self.remember(command.request, &reply);
         Ok(reply)

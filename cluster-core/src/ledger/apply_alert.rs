@@ -8,7 +8,8 @@
 use super::{
     apply::{Entry, Outcome, reject},
     command::{Body, Phase, Rejection, Reply, SendOutcome},
-    state::{Alert, AlertingConfig, Channel, EventType, Intent, Ledger, Notification, NotificationState},
+    state::{EventType, Ledger},
+    state_alert::{Alert, AlertingConfig, Channel, Intent, Notification, NotificationState},
     validate,
 };
 use crate::limits::{
@@ -22,13 +23,7 @@ impl Ledger {
         validate::alerting(config)?;
         self.alerting = config.clone();
         for alert in self.alerts.values_mut() {
-            let gone = |n: &&mut Notification| !config.channels.contains_key(&n.channel);
-            for notification in alert.notifications.iter_mut().filter(gone) {
-                if notification.state == NotificationState::Pending {
-                    notification.state = NotificationState::Suppressed;
-                    "the channel was removed".clone_into(&mut notification.reason);
-                }
-            }
+            alert.suppress_removed(config);
         }
         let (channels, routes) = (config.channels.len(), config.routes.len());
         self.operator_event(
@@ -107,6 +102,7 @@ impl Ledger {
         let resolves: Vec<Notification> =
             alert.notifications.iter().map(|firing| pending(&firing.channel, Phase::Resolved)).collect();
         alert.notifications.extend(resolves);
+        alert.suppress_removed(&self.alerting);
         alert.suppress_idle_resolves();
         let name = alert.name.clone();
         let fields = [("alert", id.unwrap_or_default().to_string()), ("dedup_key", dedup_key.to_owned())];
@@ -194,6 +190,16 @@ impl Alert {
 
     fn is_unsettled(&mut self, channel: &str, phase: Phase) -> bool {
         self.notification(channel, phase).is_some_and(|n| n.state == NotificationState::Pending)
+    }
+
+    fn suppress_removed(&mut self, config: &AlertingConfig) {
+        let gone = |n: &&mut Notification| !config.channels.contains_key(&n.channel);
+        for notification in self.notifications.iter_mut().filter(gone) {
+            if notification.state == NotificationState::Pending {
+                notification.state = NotificationState::Suppressed;
+                "the channel was removed".clone_into(&mut notification.reason);
+            }
+        }
     }
 
     /// Nobody who never heard of the alert needs to hear that it is over.

@@ -58,16 +58,9 @@ impl Ledger {
             }
         };
         let revocation = self.revocations.get(&death.epoch);
-        let mut safe_at = revocation.and_then(|r| r.safe_at);
-        if let Subject::Workload(name, index) = subject
-            && self.blocking_epoch(name, *index).is_none()
-        {
-            // It waits for nothing: it may run twice, or its node has confirmed the end.
-            safe_at = safe_at.or(Some(entry.now));
-        }
         let failure = Failure {
             revoked_at: revocation.map(|r| r.revoked_at),
-            safe_at,
+            safe_at: revocation.and_then(|r| r.safe_at),
             epoch: death.epoch,
             caused_by,
             last_seen_at: death.last_seen_at,
@@ -77,11 +70,11 @@ impl Ledger {
             ..blank(subject.clone(), name, death.method)
         };
         self.open(entry, failure);
-        if let Subject::Workload(name, index) = subject
-            && self.slot(name, *index).is_some_and(|slot| slot.placement.is_some())
-        {
+        if let Subject::Workload(name, index) = subject {
+            self.note_if_safe(entry, name, *index);
             self.recovers_by_placement(entry, name, *index);
         }
+        self.forget_revocations();
         Ok(Reply::Done)
     }
 
@@ -239,13 +232,6 @@ impl Ledger {
         self.event(entry, EventType::FailureRecovered, &name, summary, &fields);
     }
 
-    /// The node confirmed the end before its lease was over.
-    pub(super) fn confirm_failure_safe(&mut self, entry: &Entry<'_>, id: FailureId) {
-        if let Some(failure) = self.failures.get_mut(&id) {
-            failure.safe_at = failure.safe_at.or(Some(entry.now));
-        }
-    }
-
     fn existing(&mut self, id: FailureId) -> Result<&mut Failure, Rejection> {
         let unknown = || reject("NOT_FOUND", format!("there is no failure {id}, or it is too long ago"));
         self.failures.get_mut(&id).ok_or_else(unknown)
@@ -255,7 +241,7 @@ impl Ledger {
         let failure = self.existing(id)?;
         if failure.acknowledged_at.is_none() {
             failure.acknowledged_at = Some(entry.now);
-            failure.acknowledged_by = Some(clip(entry.actor, SENTENCE_BYTES));
+            failure.acknowledged_by = Some(entry.actor.to_owned());
             let name = failure.name.clone();
             self.operator_event(entry, &name, format!("failure {id} of {name} was acknowledged"));
         }

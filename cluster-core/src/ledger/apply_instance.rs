@@ -24,7 +24,14 @@ fn how(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exited with code {code}"),
         Exit::Signal(signal) => format!("killed by signal {signal}"),
+        Exit::NeverRan => "couldn't be started".to_owned(),
     }
+}
+
+/// How it ended, and why if that says more.
+fn said(exit: Exit, detail: &str) -> String {
+    let detail = clip(detail, SENTENCE_BYTES);
+    if detail.is_empty() { how(exit) } else { format!("{}: {detail}", how(exit)) }
 }
 
 impl Ledger {
@@ -56,8 +63,9 @@ impl Ledger {
             Report::Running { pid, started_at, unconfined } => {
                 self.told_running(entry, told, *pid, *started_at, *unconfined);
             }
-            Report::Restarting { exit, restart_in_ms, restarts } => {
-                self.told_restarting(entry, told, *exit, *restart_in_ms, *restarts);
+            Report::Restarting { exit, restart_in_ms, restarts, detail } => {
+                let how = said(*exit, detail);
+                self.told_restarting(entry, told, &how, *restart_in_ms, *restarts);
             }
             Report::GaveUp { exit, detail } => self.told_gave_up(entry, told, *exit, detail),
             Report::Ended { exit } => self.told_ended(entry, told, *exit),
@@ -131,7 +139,7 @@ impl Ledger {
         &mut self,
         entry: &Entry<'_>,
         told: Told<'_>,
-        exit: Exit,
+        how: &str,
         restart_in_ms: u64,
         restarts: u32,
     ) {
@@ -145,7 +153,7 @@ impl Ledger {
             return;
         }
         self.forgive(entry, told);
-        let said = format!("{}, restarts in {restart_in_ms} ms", how(exit));
+        let said = format!("{how}, restarts in {restart_in_ms} ms");
         let wanted = self.told(told, |placement| {
             placement.restarts = restarts;
             placement.detail = said.clone();
@@ -155,7 +163,7 @@ impl Ledger {
         });
         self.exited_event(entry, told, &said);
         if wanted {
-            let evidence = format!("{} on {}", how(exit), self.node_name(told.node));
+            let evidence = format!("{how} on {}", self.node_name(told.node));
             let failure = self.fails_by_exit(entry, told.workload, told.index, evidence);
             let node = Some(told.node);
             self.begin_step(entry, failure, Action::Restart, node, node);
@@ -234,11 +242,7 @@ impl Ledger {
         });
         if confirmed {
             self.refresh_waits(told.workload);
-            let waits = self.slot(told.workload, told.index).and_then(|slot| slot.waits_for);
-            let failure = self.slot(told.workload, told.index).and_then(|slot| slot.failure);
-            if let Some(failure) = failure.filter(|_| waits.is_none()) {
-                self.confirm_failure_safe(entry, failure);
-            }
+            self.note_if_safe(entry, told.workload, told.index);
             self.exited_event(entry, told, &format!("generation {generation} ended, confirmed by its node"));
         }
         confirmed

@@ -14,6 +14,7 @@ use crate::{
     limits::{PROMISES_MAX, REVOCATIONS_MAX, clip_evidence},
     time::WallTime,
 };
+use std::collections::BTreeSet;
 
 const NONE: LeaseEpoch = LeaseEpoch(0);
 
@@ -156,7 +157,16 @@ impl Ledger {
             failure.started_at = None;
         }
         self.refresh_waits(&held.workload);
+        self.note_if_safe(entry, &held.workload, held.index);
         self.settle_workload(entry, &held.workload);
+    }
+
+    /// A failure whose slot waits for no lease, since it may run twice or its node confirmed the end, is safe now.
+    pub(super) fn note_if_safe(&mut self, entry: &Entry<'_>, name: &str, index: u32) {
+        let Some(slot) = self.slot(name, index).filter(|slot| slot.waits_for.is_none()) else { return };
+        if let Some(failure) = slot.failure.and_then(|id| self.failures.get_mut(&id)) {
+            failure.safe_at = failure.safe_at.or(Some(entry.now));
+        }
     }
 
     /// `waits_for` says what `blocking_epoch` finds: kept in the slot so that readers needn't search.
@@ -203,12 +213,11 @@ impl Ledger {
         Ok(Reply::Done)
     }
 
-    /// Drops the revocations that are safe and that no failure record, made or to be made, still needs.
+    /// Drops the revocations that are safe, unless a failure record is still to be made from them.
     pub(super) fn forget_revocations(&mut self) {
-        let done = self.revocations.iter().filter(|(_, r)| r.safe_at.is_some());
-        let done: Vec<LeaseEpoch> = done.map(|(epoch, _)| *epoch).filter(|e| !self.is_needed(*e)).collect();
-        for epoch in done {
-            self.revocations.remove(&epoch);
+        if self.revocations.values().any(|r| r.safe_at.is_some()) {
+            let needed = self.epochs_without_record();
+            self.revocations.retain(|epoch, r| r.safe_at.is_none() || needed.contains(epoch));
         }
         // At the limit also those that hold nothing: whoever waits for them waits for nothing.
         while self.revocations.len() > REVOCATIONS_MAX {
@@ -218,9 +227,13 @@ impl Ledger {
         }
     }
 
-    fn is_needed(&self, epoch: LeaseEpoch) -> bool {
-        let by_node = self.nodes.values().any(|n| n.death.as_ref().is_some_and(|d| d.epoch == epoch));
-        let mut slots = self.workloads.values().flat_map(|w| w.slots.values());
-        by_node || slots.any(|s| s.lost.as_ref().is_some_and(|lost| lost.death.epoch == epoch))
+    fn epochs_without_record(&self) -> BTreeSet<LeaseEpoch> {
+        let nodes = self.nodes.values().filter(|node| node.failure.is_none());
+        let slots = self.workloads.values().flat_map(|workload| workload.slots.values());
+        let lost = slots.filter(|slot| slot.failure.is_none()).filter_map(|slot| slot.lost.as_ref());
+        nodes
+            .filter_map(|node| node.death.as_ref().map(|death| death.epoch))
+            .chain(lost.map(|lost| lost.death.epoch))
+            .collect()
     }
 }

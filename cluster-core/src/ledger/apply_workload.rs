@@ -3,7 +3,7 @@
 use super::{
     apply::{Entry, Outcome, reject},
     command::{Rejection, Reply},
-    state::{EventType, InstanceState, Ledger, Pause, Slot, Workload, WorkloadSpec},
+    state::{EventType, FailureState, InstanceState, Ledger, Pause, Slot, Workload, WorkloadSpec},
     validate,
 };
 use crate::{
@@ -117,11 +117,29 @@ impl Ledger {
             }
         }
         self.fit_slots(entry, name);
+        self.try_anew(name);
         self.refresh_waits(name);
         let summary = format!("{name} applied, version {version}");
         let fields = [("version", version.to_string()), ("actor", entry.actor.to_owned())];
         self.event(entry, EventType::WorkloadApplied, name, summary, &fields);
         version
+    }
+
+    /// A changed specification is an operator's answer to what was given up: it is tried again, with a clean record.
+    /// The failure stays the same one, and ends when it serves.
+    fn try_anew(&mut self, name: &str) {
+        let slots = self.workloads.get(name).into_iter().flat_map(|workload| &workload.slots);
+        let given_up =
+            |id: FailureId| self.failures.get(&id).is_some_and(|f| f.state == FailureState::Unrecoverable);
+        let stuck: Vec<(u32, FailureId)> = slots
+            .filter_map(|(index, slot)| Some((*index, slot.failure.filter(|id| given_up(*id))?)))
+            .collect();
+        for (index, failure) in stuck {
+            self.failures.get_mut(&failure).into_iter().for_each(|f| f.state = FailureState::Open);
+            if let Some(slot) = self.slot_mut(name, index) {
+                (slot.moves, slot.avoid) = (0, None);
+            }
+        }
     }
 
     /// A slot for each replica; what runs above is asked to end.

@@ -2,7 +2,10 @@
 //!
 //! A command says what was decided and why; it never says "now" or "random": whatever apply needs is in it.
 
-use super::state::{AlertingConfig, Exit, NodeProfile, Settings, Severity, Subject, WorkloadSpec};
+use super::{
+    state::{Exit, NodeProfile, Settings, Subject, WorkloadSpec},
+    state_alert::{AlertingConfig, Severity},
+};
 use crate::{
     ids::{
         BootId, ClusterId, FailureId, Generation, Incarnation, InstanceId, LeaseEpoch, NodeId, RequestId,
@@ -210,6 +213,8 @@ pub enum Report {
         exit: Exit,
         restart_in_ms: u64,
         restarts: u32,
+        /// Why, when the exit alone doesn't say it.
+        detail: String,
     },
     /// The node's attempts are used up; it will not start this generation again, and its tree is empty.
     GaveUp {

@@ -13,6 +13,7 @@ mod apply_workload;
 mod command;
 mod read;
 mod state;
+mod state_alert;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -20,3 +21,4 @@ mod validate;
 pub use apply::UnsupportedLevel;
 pub use command::*;
 pub use state::*;
+pub use state_alert::*;

@@ -4,7 +4,8 @@
 use super::{
     apply::reject,
     command::Rejection,
-    state::{AlertingConfig, Channel, Kind, NodeProfile, Settings, WorkloadSpec},
+    state::{Kind, NodeProfile, Settings, WorkloadSpec},
+    state_alert::{AlertingConfig, Channel},
 };
 use crate::{
     limits::{

@@ -39,6 +39,8 @@ pub struct Lab {
     last_arrival: BTreeMap<(usize, usize), Instant>,
     pub loss_percent: usize,
     pub spike_percent: usize,
+    /// Of two hosts only the lower one dials.
+    pub lower_dials: bool,
     rng: Rng,
     count: u64,
     pub view: View,
@@ -83,6 +85,7 @@ impl Lab {
             last_arrival: BTreeMap::new(),
             loss_percent: 0,
             spike_percent: 0,
+            lower_dials: false,
             rng: Rng::new(seed),
             count: 0,
             view: View::default(),
@@ -243,7 +246,7 @@ impl Lab {
     fn dial(&mut self, host: usize) {
         for peer in self.hosts[host].wanted.clone() {
             let to = index(peer);
-            let stands = self.streams.contains(&(host, to));
+            let stands = self.streams.contains(&(host, to)) || (self.lower_dials && host > to);
             if !stands
                 && self.passes(host, to)
                 && self.passes(to, host)
@@ -258,7 +261,7 @@ impl Lab {
     }
 
     /// Both ends learn that their streams are over.
-    fn break_streams(&mut self, host: usize, noticed: bool) {
+    pub fn break_streams(&mut self, host: usize, noticed: bool) {
         for other in 0..self.hosts.len() {
             if self.streams.remove(&(host, other)) && noticed {
                 let at = self.now + Duration::from_millis(1);
@@ -278,6 +281,12 @@ impl Lab {
     /// Nothing says anything any more.
     pub fn power_off(&mut self, host: usize) {
         self.hosts[host].up = false;
+    }
+
+    /// The machine as it was when it lost power, its memory intact: for what no restart would explain.
+    pub fn reconnect(&mut self, host: usize) {
+        self.hosts[host].up = true;
+        self.put(self.now, host, Delivery::Tick);
     }
 
     /// A new life, that knows what the ledger knew and its last incarnation.

@@ -10,16 +10,20 @@
 mod duplicate;
 mod edge;
 mod gossip;
+mod hear;
 mod local_health;
 mod overlay;
 mod record;
 mod rng;
+mod speak;
 mod table;
 
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod merge_tests;
+#[cfg(test)]
+mod rules_tests;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +54,8 @@ pub const SILENCES_MAX: usize = 64;
 pub const SEEDS_MAX: usize = 64;
 /// Between two tries of a seed or a dead member, so that two halves find each other again.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// The same for an agent that has no peer at all.
+const PROBE_ALONE_EVERY: Duration = Duration::from_secs(1);
 /// Between two full exchanges with a random peer.
 const EXCHANGE_EVERY: Duration = Duration::from_secs(5);
 /// A member that no view has and that nobody heard for so long is dropped.
@@ -100,16 +106,6 @@ pub enum Effect {
     Duplicate { node: NodeId, sessions: [SessionId; 2] },
 }
 
-/// What is kept of one peer beside its record.
-#[derive(Clone, Debug)]
-struct Link {
-    edge: Edge,
-    /// What the next heartbeat to it carries.
-    exchange: Exchange,
-    sent: u64,
-    sessions: Option<Sessions>,
-}
-
 #[derive(Clone, Debug)]
 pub struct Membership {
     me: MemberRecord,
@@ -124,6 +120,8 @@ pub struct Membership {
     seeds: Vec<String>,
     my_sessions: Sessions,
     leaving: bool,
+    /// Who is to be watched may have changed.
+    rewire: bool,
     heartbeat_at: Instant,
     probe_at: Instant,
     exchange_at: Instant,
@@ -147,6 +145,7 @@ impl Membership {
             seeds: Vec::new(),
             my_sessions: Sessions::new(me.session, now),
             leaving: false,
+            rewire: false,
             heartbeat_at: now,
             probe_at: now,
             exchange_at: now + EXCHANGE_EVERY,
@@ -178,8 +177,8 @@ impl Membership {
 
     /// What to say at the beginning of a stream, and in answer to another's hello.
     #[must_use]
-    pub fn hello(&mut self) -> Hello {
-        Hello { record: self.me.clone(), members: gossip::everything(&self.table, &mut self.rng) }
+    pub fn hello(&self) -> Hello {
+        Hello { record: self.me.clone(), members: gossip::everything(&self.table, &mut self.rng.clone()) }
     }
 
     /// What this agent itself tells the cut detector, if it votes; the others' reports are in their heartbeats.
@@ -196,6 +195,7 @@ impl Membership {
             Event::Tick => self.tick(now, effects),
             Event::Heartbeat(heartbeat) => self.hear(now, &heartbeat, effects),
             Event::Hello(hello) => {
+                self.table.exhume(hello.record.node);
                 self.merge(now, &hello.record, effects);
                 for record in hello.members.iter().take(FULL_MAX) {
                     self.merge(now, record, effects);
@@ -205,13 +205,15 @@ impl Membership {
                 let link = self.links.entry(peer).or_insert_with(|| Link::new(now));
                 link.edge.opened();
                 link.exchange = Exchange::Ask;
-                self.send(now, peer, effects);
+                let silences = self.silences(now);
+                self.send(peer, &silences, effects);
             }
             Event::StreamEnded { peer } => self.stream_ended(now, peer, effects),
             Event::View(view) => self.commit(now, &view, effects),
             Event::Seeds(mut seeds) => {
                 seeds.truncate(SEEDS_MAX);
                 self.seeds = seeds;
+                self.probe_at = now;
             }
             Event::Late(by) => {
                 let slept = self.health.late(now, by);
@@ -219,7 +221,9 @@ impl Membership {
             }
             Event::Leave => self.leave(now, effects),
         }
-        self.rewire(effects);
+        if core::mem::take(&mut self.rewire) {
+            self.rewire(effects);
+        }
     }
 
     /// Nobody is blamed for what this agent slept through.
@@ -249,7 +253,8 @@ impl Membership {
             self.send_all(now, effects);
         }
         if now >= self.probe_at {
-            self.probe_at = now + PROBE_EVERY;
+            let alone = !self.links.keys().any(|p| self.is_open(*p));
+            self.probe_at = now + if alone { PROBE_ALONE_EVERY } else { PROBE_EVERY };
             effects.extend(self.probe());
         }
     }
@@ -279,32 +284,6 @@ impl Membership {
         if silent && uncommitted && self.table.view().0 > 0 {
             let change = self.table.forget(peer);
             self.follow(now, change, effects);
-        }
-    }
-
-    fn hear(&mut self, now: Instant, heartbeat: &Heartbeat, effects: &mut Vec<Effect>) {
-        let from = heartbeat.from;
-        for record in heartbeat.deltas.iter().take(FULL_MAX) {
-            self.merge(now, record, effects);
-        }
-        if from == self.me.node {
-            self.meet_myself(now, heartbeat.session, effects);
-            return;
-        }
-        let current = self.table.get(from).map(|m| m.record.incarnation);
-        let Some(link) = self.links.get_mut(&from) else { return };
-        let sessions = link.sessions.get_or_insert_with(|| Sessions::new(heartbeat.session, now));
-        if let Some(sessions) = sessions.heard(now, heartbeat.session) {
-            effects.push(Effect::Duplicate { node: from, sessions });
-        }
-        // The last words of an earlier life are no sign of the present one.
-        if current.is_some_and(|current| heartbeat.incarnation < current)
-            && link.edge.is_of_another(heartbeat.session)
-        {
-            return;
-        }
-        if link.edge.heard(now, heartbeat.session, heartbeat.seq) && heartbeat.exchange == Exchange::Ask {
-            link.answer();
         }
     }
 
@@ -338,140 +317,6 @@ impl Membership {
         self.send_all(now, effects);
     }
 
-    /// Takes one record from gossip.
-    fn merge(&mut self, now: Instant, record: &MemberRecord, effects: &mut Vec<Effect>) {
-        if record.node == self.me.node {
-            self.hear_of_myself(now, record, effects);
-        } else {
-            let change = self.table.merge(record);
-            self.follow(now, change, effects);
-        }
-    }
-
-    /// What a change of the table brings with it.
-    fn follow(&mut self, now: Instant, change: Option<Change>, effects: &mut Vec<Effect>) {
-        match change {
-            None => {}
-            Some(Change::Removed { node }) => {
-                self.links.remove(&node);
-                self.gossip.drop(node);
-                effects.push(Effect::Removed { node });
-            }
-            Some(Change::Updated { node, before }) => {
-                let record = self.table.get(node).expect("it was just updated").record.clone();
-                let link = self.links.entry(node).or_insert_with(|| Link::new(now));
-                if before == Some(MemberState::Suspect) && record.state == MemberState::Alive {
-                    link.edge.vouched(now);
-                }
-                self.gossip.tell(node, self.table.len());
-                effects.push(Effect::Changed { record, before });
-            }
-        }
-    }
-
-    /// Somebody says something of this agent that it didn't say itself: it says otherwise, and louder.
-    fn hear_of_myself(&mut self, now: Instant, said: &MemberRecord, effects: &mut Vec<Effect>) {
-        let foreign = said.session != self.me.session;
-        let wrong = said.state != MemberState::Alive || foreign;
-        if self.leaving || said.incarnation < self.me.incarnation || !wrong {
-            return;
-        }
-        self.me.incarnation = Incarnation(said.incarnation.0.saturating_add(1));
-        self.tell_of_myself();
-        effects.push(Effect::Refuted { incarnation: self.me.incarnation });
-        if foreign && said.state <= MemberState::Suspect {
-            self.meet_myself(now, said.session, effects);
-        }
-    }
-
-    fn tell_of_myself(&mut self) {
-        // Removed by a view, it isn't a member any more, whatever it thinks of itself.
-        if self.table.get(self.me.node).is_some() {
-            self.table.set(self.me.clone());
-            self.gossip.tell(self.me.node, self.table.len());
-        }
-    }
-
-    /// Another session speaks as this node, and so does this one.
-    fn meet_myself(&mut self, now: Instant, session: SessionId, effects: &mut Vec<Effect>) {
-        let found = self.my_sessions.heard(now, session);
-        if let Some(sessions) = self.my_sessions.heard(now, self.me.session).or(found) {
-            effects.push(Effect::Duplicate { node: self.me.node, sessions });
-        }
-    }
-
-    fn send_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let open: Vec<NodeId> = self.links.keys().copied().filter(|p| self.is_open(*p)).collect();
-        for peer in open {
-            self.send(now, peer, effects);
-        }
-    }
-
-    fn send(&mut self, now: Instant, to: NodeId, effects: &mut Vec<Effect>) {
-        let silences = self.silences(now);
-        let Some(link) = self.links.get_mut(&to) else { return };
-        link.sent += 1;
-        let exchange = core::mem::take(&mut link.exchange);
-        let mut deltas = match exchange {
-            Exchange::Deltas => self.gossip.news(&self.table),
-            Exchange::Ask | Exchange::Answer => gossip::everything(&self.table, &mut self.rng),
-        };
-        // Who is spoken ill of hears it from everyone whom it can still reach, until it refuted.
-        let of_it = self.table.get(to).map(|m| &m.record);
-        if let Some(record) = of_it.filter(|r| r.state != MemberState::Alive && !deltas.contains(r)) {
-            deltas.push(record.clone());
-        }
-        let heartbeat = Heartbeat {
-            from: self.me.node,
-            session: self.me.session,
-            incarnation: self.me.incarnation,
-            seq: link.sent,
-            health: self.health.score(),
-            view: self.table.view(),
-            exchange,
-            deltas,
-            silences,
-        };
-        effects.push(Effect::Send { to, heartbeat });
-    }
-
-    /// Whom this agent doesn't hear, of those that count as alive.
-    fn silences(&self, now: Instant) -> Vec<Silence> {
-        let alive = |m: &Member| {
-            m.committed.map_or(m.record.state <= MemberState::Suspect, |c| c.state == NodeState::Alive)
-        };
-        let mut silences: Vec<Silence> = self
-            .links
-            .iter()
-            .filter(|(node, _)| self.table.get(**node).is_some_and(alive))
-            .map(|(&node, Link { edge, .. })| Silence {
-                node,
-                silence: edge.silence(now),
-                never: !edge.ever_heard(),
-                ended: edge.ended(now),
-            })
-            .filter(|s| s.never || s.silence > self.timing.heartbeat || s.ended.is_some())
-            .collect();
-        silences.sort_by_key(|s| core::cmp::Reverse(s.silence));
-        silences.truncate(SILENCES_MAX);
-        silences
-    }
-
-    /// One address that may lead to another part of the cluster.
-    fn probe(&mut self) -> Option<Effect> {
-        let dead =
-            self.table.iter().filter(|m| m.record.state == MemberState::Dead).map(|m| &m.record.address);
-        let unreached = |a: &&String| {
-            **a != self.me.address && !self.wanted.iter().any(|(peer, at)| at == *a && self.is_open(*peer))
-        };
-        let choices: Vec<&String> = self.seeds.iter().chain(dead).filter(unreached).collect();
-        if choices.is_empty() || self.leaving {
-            return None;
-        }
-        let address = choices[self.rng.below(choices.len())].clone();
-        Some(Effect::Probe { address })
-    }
-
     /// Asks for the streams that the overlay wants and doesn't have yet, at the newest addresses.
     fn rewire(&mut self, effects: &mut Vec<Effect>) {
         let peers = overlay::peers(self.me.node, &self.table);
@@ -488,6 +333,16 @@ impl Membership {
             }
         }
     }
+}
+
+/// What is kept of one peer beside its record.
+#[derive(Clone, Debug)]
+struct Link {
+    edge: Edge,
+    /// What the next heartbeat to it carries.
+    exchange: Exchange,
+    sent: u64,
+    sessions: Option<Sessions>,
 }
 
 impl Link {

@@ -138,7 +138,10 @@ impl Table {
             // The decision is about whichever incarnation it was that fell silent, so it holds for all that are known:
             // who lives all the same refutes with a higher one.
             NodeState::Dead | NodeState::Left if news => {
-                let state = MemberState::from(m.state);
+                let said = MemberState::from(m.state);
+                let newer = m.incarnation > member.record.incarnation;
+                // Who said itself that it leaves isn't less gone for having been declared dead as well.
+                let state = if newer { said } else { said.max(before) };
                 let incarnation = member.record.incarnation.max(m.incarnation);
                 let changed = (state, incarnation) != (before, member.record.incarnation);
                 (member.record.state, member.record.incarnation) = (state, incarnation);
@@ -155,6 +158,13 @@ impl Table {
         assert!(member.committed.is_none(), "only a view removes a committed member");
         self.bury(node, Tomb::Forgotten(member.record.incarnation));
         Some(Change::Removed { node })
+    }
+
+    /// The node itself is here again: what was forgotten for being silent may be listed anew.
+    pub fn exhume(&mut self, node: NodeId) {
+        if matches!(self.tombs.get(&node), Some(Tomb::Forgotten(_))) {
+            self.tombs.remove(&node);
+        }
     }
 
     fn bury(&mut self, node: NodeId, tomb: Tomb) {

@@ -41,7 +41,7 @@ fn a_silent_host_is_suspected_by_all_then_declared_after_its_lease() {
         let (_, _, verdicts) = &lab.declared[0];
         assert_eq!(lab.declarations().len(), 1, "{:?}", lab.declarations());
         let last_seen = verdicts[0].last_seen.as_millis();
-        assert!((2_000..2_300).contains(&last_seen), "{last_seen} ms after its last sign");
+        assert!((2_075..2_300).contains(&last_seen), "{last_seen} ms after its last sign");
         assert_eq!(verdicts[0].observers, [id(0), id(1), id(2), id(4)]);
         assert!(
             verdicts[0].evidence[0].starts_with("n1 n2 n3 n5 heard nothing for 2."),
@@ -88,12 +88,17 @@ fn evidence_names_the_stream_that_ended() {
 
 #[test]
 fn who_was_paused_blames_nobody() {
-    for (ms, host) in [(1_200, 1), (3_000, 1), (30_000, 1), (1_900, 0), (3_000, 0)] {
+    for (ms, host) in [(850, 1), (870, 1), (1_200, 1), (3_000, 1), (30_000, 1), (1_900, 0), (3_000, 0)] {
         let mut lab = Lab::formed(5, 3);
         // The others would declare it dead, and rightly so; here only its own view counts.
         lab.commits = false;
         lab.run_to(10_000);
         lab.pause(host, ms);
+        if ms >= 3_000 {
+            // The peers' keep-alive gave its streams up meanwhile.
+            lab.run_to(12_000);
+            lab.break_streams(host, true);
+        }
         lab.run_to(10_000 + ms + 5_000);
         for other in (0..5).filter(|o| *o != host) {
             let seen = lab.suspected(host, other);
@@ -174,6 +179,36 @@ fn a_new_leader_goes_on_where_the_old_one_was() {
 }
 
 #[test]
+fn an_observer_that_starts_anew_vouches_for_nobody() {
+    let mut lab = Lab::formed(5, 5);
+    lab.run_to(10_000);
+    lab.power_off(3);
+    lab.kill(4);
+    lab.run_to(11_000);
+    lab.start(4);
+    lab.run_to(20_000);
+    let declared = lab.declarations();
+    assert_eq!(declared.len(), 1);
+    assert!(declared[0].0 < 12_600 && declared[0].1 == "n4", "{declared:?}");
+}
+
+#[test]
+fn an_observer_without_the_view_vouches_for_nobody() {
+    let mut lab = Lab::formed(3, 5);
+    lab.run_to(10_000);
+    lab.power_off(1);
+    lab.power_off(2);
+    // From here on n3 says that all is well, and that it knows no view.
+    for ms in (10_100..14_000).step_by(50) {
+        lab.run_to(ms);
+        let report = Report { observer: id(2), view: crate::ids::ViewEpoch(0), silences: vec![] };
+        let now = lab.now;
+        lab.hosts[0].cut.step(now, crate::cut::Event::Report(report), &mut Vec::new());
+    }
+    assert_eq!(lab.declarations().iter().map(|d| d.1.as_str()).collect::<Vec<_>>(), ["n2"]);
+}
+
+#[test]
 fn one_observer_that_hears_it_is_enough_to_live() {
     let mut lab = Lab::formed(5, 6);
     lab.run_to(10_000);
@@ -250,6 +285,9 @@ fn a_joiner_that_never_was_committed_is_forgotten() {
     lab.run_to(90_000);
     assert_eq!(lab.list(0), "n1 alive, n2 alive");
     assert_eq!(lab.list(1), "n1 alive, n2 alive");
+    lab.reconnect(2);
+    lab.run_to(100_000);
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive");
 }
 
 #[test]

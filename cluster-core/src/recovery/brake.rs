@@ -7,7 +7,7 @@
 //! Not here: what is held back (`recovery` holds moves, never first placements or records).
 
 use crate::ledger::{Ledger, Node, NodeState};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// So many deaths never engage it, however small the cluster.
 pub const ALWAYS_MOVED: usize = 2;
@@ -35,11 +35,8 @@ pub fn state(ledger: &Ledger) -> Brake {
     dead.sort_by_key(|node| node.changed_at);
     let mut worst = Brake { engaged: false, dead: Vec::new(), losses: 0, limit };
     for (i, first) in dead.iter().enumerate() {
-        let together: Vec<&Node> = dead[i..]
-            .iter()
-            .copied()
-            .take_while(|node| node.changed_at.since_ms(first.changed_at) <= WINDOW_MS)
-            .collect();
+        let close = |node: &&&Node| node.changed_at.since_ms(first.changed_at) <= WINDOW_MS;
+        let together: Vec<&Node> = dead[i..].iter().take_while(close).copied().collect();
         let losses = losses(&members, &together);
         if losses > worst.losses {
             let names = together.iter().map(|node| node.profile.name.clone()).collect();
@@ -50,18 +47,17 @@ pub fn state(ledger: &Ledger) -> Brake {
 }
 
 /// Nodes lost, but a named zone of which none is left counts as one.
-fn losses(members: &[&Node], dead: &[&Node]) -> usize {
-    let mut whole: BTreeMap<&str, usize> = BTreeMap::new();
-    for node in members.iter().filter(|node| !node.profile.zone.is_empty()) {
-        *whole.entry(&node.profile.zone).or_default() += 1;
-    }
-    for node in dead {
-        if let Some(left) = whole.get_mut(node.profile.zone.as_str()) {
-            *left -= 1;
-        }
-    }
-    let gone: BTreeSet<&str> =
-        whole.into_iter().filter(|(_, left)| *left == 0).map(|(zone, _)| zone).collect();
-    let alone = dead.iter().filter(|node| !gone.contains(node.profile.zone.as_str())).count();
+fn losses(members: &[&Node], together: &[&Node]) -> usize {
+    let spared: BTreeSet<&str> = members
+        .iter()
+        .filter(|node| node.state == NodeState::Alive)
+        .map(|node| node.profile.zone.as_str())
+        .collect();
+    let gone: BTreeSet<&str> = together
+        .iter()
+        .map(|node| node.profile.zone.as_str())
+        .filter(|zone| !zone.is_empty() && !spared.contains(zone))
+        .collect();
+    let alone = together.iter().filter(|node| !gone.contains(node.profile.zone.as_str())).count();
     alone + gone.len()
 }

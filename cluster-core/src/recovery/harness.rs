@@ -1,4 +1,4 @@
-//! Plays the cluster around a leader's machines, over a real ledger: a log that commits after 10 ms, voters that
+//! Plays the cluster around a leader's machines, over a real ledger: a log that commits after 30 ms, voters that
 //! promise, nodes that start what they are given, providers that answer. Writes down what happened, in words.
 //!
 //! Not here: what is expected of it (the tests), who is declared dead and when (the script says so).
@@ -20,14 +20,17 @@ use crate::{
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Between two steps of the machines, and from proposal to commit.
 const TICK: u64 = 10;
+/// From proposal to commit.
+const COMMIT: u64 = 30;
 const WALL: u64 = 1_700_000_000_000;
 /// How long voters' last acknowledgements run after a node fell silent.
 const LEASE: u64 = 2_000;
 
 pub(crate) struct Play {
     pub now: u64,
+    /// Milliseconds between two steps of the machines.
+    pub tick: u64,
     pub ledger: Ledger,
     pub live: LiveView,
     pub recovery: Recovery,
@@ -37,6 +40,7 @@ pub(crate) struct Play {
     queue: Vec<(u64, Happens)>,
     last_ack: BTreeMap<NodeId, u64>,
     off: BTreeSet<NodeId>,
+    ending: BTreeSet<Generation>,
     pub mute_voters: BTreeSet<NodeId>,
     /// Workloads that never come up: their node gives up at once.
     pub broken: BTreeSet<String>,
@@ -65,6 +69,7 @@ impl Play {
         let now = 1_000;
         let mut play = Self {
             now,
+            tick: TICK,
             ledger: Ledger::default(),
             live: LiveView::default(),
             recovery: Recovery::new(),
@@ -74,6 +79,7 @@ impl Play {
             queue: Vec::new(),
             last_ack: BTreeMap::new(),
             off: BTreeSet::new(),
+            ending: BTreeSet::new(),
             mute_voters: BTreeSet::new(),
             broken: BTreeSet::new(),
             answers_after: BTreeMap::new(),
@@ -167,13 +173,8 @@ impl Play {
                     soon(40, Report::Running { pid: 4_711, started_at, unconfined: false });
                 }
             }
-            Body::Evicted { workload, index, generation, reason } => {
+            Body::Evicted { workload, index, reason, .. } => {
                 self.say(format!("evicted {workload}/{index}: {reason}"));
-                if let Some(node) = self.node_of(workload, *index) {
-                    let ended = Report::Ended { exit: None };
-                    let report = Happens::Report(node, workload.clone(), *index, *generation, ended);
-                    self.queue.push((self.now + 30, report));
-                }
             }
             Body::AlertRaised { summary, name, .. } => self.say(format!("alert {name}: {summary}")),
             Body::AlertEnded { summary, .. } => self.say(format!("ended: {summary}")),
@@ -201,15 +202,33 @@ impl Play {
     pub fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end {
-            self.now += TICK;
+            self.now += self.tick;
             let (due, later): (Vec<_>, Vec<_>) =
                 core::mem::take(&mut self.queue).into_iter().partition(|(at, _)| *at <= self.now);
             self.queue = later;
             for (_, happens) in due {
                 self.happen(happens);
             }
+            self.nodes_stop();
             self.step(Input::Tick, alerting::Input::Tick);
         }
+    }
+
+    /// Nodes end what is evicted or not wanted, within 30 ms.
+    fn nodes_stop(&mut self) {
+        let ending = self.ledger.placements().filter(|(name, index, placement)| {
+            placement.evicted.is_some() || *index >= self.ledger.desired(name)
+        });
+        let mut reports = Vec::new();
+        for (name, index, placement) in ending {
+            if self.ending.insert(placement.generation) {
+                let ended = Report::Ended { exit: None };
+                let report =
+                    Happens::Report(placement.node, name.to_owned(), index, placement.generation, ended);
+                reports.push((self.now + 30, report));
+            }
+        }
+        self.queue.extend(reports);
     }
 
     fn happen(&mut self, happens: Happens) {
@@ -253,7 +272,7 @@ impl Play {
         self.alerting.step(now, &view, alerting, &mut told);
         for effect in decided {
             match effect {
-                Effect::Propose(body) => self.queue.push((self.now + TICK, Happens::Commit(body))),
+                Effect::Propose(body) => self.queue.push((self.now + COMMIT, Happens::Commit(body))),
                 Effect::AskPromises { epoch, voters, .. } => {
                     for voter in voters {
                         if !self.mute_voters.contains(&voter) && !self.off.contains(&voter) {
@@ -265,7 +284,9 @@ impl Play {
         }
         for effect in told {
             match effect {
-                alerting::Effect::Propose(body) => self.queue.push((self.now + TICK, Happens::Commit(body))),
+                alerting::Effect::Propose(body) => {
+                    self.queue.push((self.now + COMMIT, Happens::Commit(body)))
+                }
                 alerting::Effect::Send { alert, channel, phase, attempt, .. } => {
                     self.send(alert, channel, phase, attempt);
                 }
@@ -376,6 +397,11 @@ impl Play {
     pub fn time_of(&self, what: &str) -> u64 {
         let line = self.trace.iter().find(|line| line.split_once(' ').is_some_and(|l| l.1.starts_with(what)));
         let line = line.unwrap_or_else(|| panic!("no \"{what}\" in\n{}", self.trace.join("\n")));
+        line.split(' ').next().and_then(|ms| ms.parse().ok()).expect("a line begins with its time")
+    }
+
+    pub fn time_of_last(&self, what: &str) -> u64 {
+        let line = self.trace.iter().rfind(|line| line.contains(what)).expect("it happened");
         line.split(' ').next().and_then(|ms| ms.parse().ok()).expect("a line begins with its time")
     }
 

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     ids::{FailureId, Generation, NodeId},
     ledger::{
-        FailureState, InstanceState, Ledger, Node, NodeState, Placement, Role, Scheduling, Slot, Subject,
-        Workload,
+        FailureState, InstanceState, Ledger, Lost, Node, NodeState, Placement, Role, Scheduling, Slot,
+        Subject, Workload,
     },
     time::WallTime,
 };
@@ -28,11 +28,10 @@ pub enum Need {
     },
     /// It should run, and nothing stands in the way but finding a node.
     Place,
+    /// It serves where it shouldn't; ending it can wait for a good moment.
     Evict {
         generation: Generation,
         reason: String,
-        /// It serves; ending it can wait for a good moment.
-        planned: bool,
     },
     /// Nothing more is tried.
     Abandon {
@@ -103,25 +102,17 @@ pub fn may_disturb(view: &View<'_>, workload: &Workload, index: u32) -> bool {
     others_serve && (somewhere || !ledger.nodes.values().any(placement::is_candidate))
 }
 
+/// Of what isn't wanted any more the node sees to the end by itself.
 fn placed(ledger: &Ledger, workload: &Workload, index: u32, placement: &Placement) -> Need {
-    if placement.evicted.is_some() {
+    if placement.evicted.is_some() || !should_run(workload, index) {
         return Need::Nothing;
     }
-    let evict = |reason: String, planned| Need::Evict { generation: placement.generation, reason, planned };
-    if workload.deleted {
-        return evict("the workload was deleted".to_owned(), false);
-    }
-    if workload.stopped {
-        return evict("the workload was stopped".to_owned(), false);
-    }
-    if index >= workload.spec.replicas {
-        return evict(format!("only {} instances are wanted", workload.spec.replicas), false);
-    }
+    let evict = |reason| Need::Evict { generation: placement.generation, reason };
     let Some(node) = ledger.nodes.get(&placement.node) else { return Need::Nothing };
     if node.profile.role == Role::Witness {
-        evict(format!("{} is a witness", node.profile.name), true)
+        evict(format!("{} is a witness", node.profile.name))
     } else if node.scheduling != Scheduling::Eligible && node.state == NodeState::Alive {
-        evict(format!("{} is drained", node.profile.name), true)
+        evict(format!("{} is drained", node.profile.name))
     } else {
         Need::Nothing
     }
@@ -133,20 +124,23 @@ fn unplaced(ledger: &Ledger, workload: &Workload, index: u32, slot: &Slot) -> Ne
     }
     match failure_of(ledger, slot) {
         Some((_, failure)) if failure.state == FailureState::Unrecoverable => return Need::Nothing,
-        None if is_move(slot) => return open_failure(ledger, slot),
         Some((id, _)) if slot.last == InstanceState::Failed => {
             if let Some(reason) = slot.avoid.and_then(|from| why_not_moved(ledger, workload, slot, from)) {
                 return Need::Abandon { failure: id, reason };
             }
         }
-        _ => {}
+        Some(_) => {}
+        None => {
+            if let Some(lost) = &slot.lost {
+                return open_failure(ledger, lost);
+            }
+        }
     }
     if slot.waits_for.is_none() { Need::Place } else { Need::Nothing }
 }
 
 /// A slot that a node's loss took has that node's failure for its cause, which must therefore be open first.
-fn open_failure(ledger: &Ledger, slot: &Slot) -> Need {
-    let Some(lost) = &slot.lost else { return Need::OpenFailure { caused_by: None } };
+fn open_failure(ledger: &Ledger, lost: &Lost) -> Need {
     let node = ledger.nodes.get(&lost.node);
     if node.is_some_and(|node| node.failure.is_none() && node.death.is_some()) {
         return Need::Nothing;

@@ -14,6 +14,8 @@ pub mod placement;
 mod promises;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_placement;
 
 use crate::{
     ids::{FailureId, Generation, LeaseEpoch, LogId, NodeId},
@@ -214,8 +216,13 @@ impl Round<'_, '_> {
                         let body = Body::FailureUnrecoverable { failure, reason };
                         self.propose(Key::Abandon(failure), body);
                     }
-                    Need::Evict { generation, reason, planned } => {
-                        if planned && (braked || !ladder::may_disturb(self.view, workload, index)) {
+                    Need::Evict { generation, reason } => {
+                        let under_way =
+                            |key: &Key| matches!(key, Key::Evict(of, i, _) if of == name && *i != index);
+                        if braked
+                            || self.proposed.keys().any(under_way)
+                            || !ladder::may_disturb(self.view, workload, index)
+                        {
                             continue;
                         }
                         let body = Body::Evicted { workload: name.clone(), index, generation, reason };

@@ -46,6 +46,40 @@ fn a_lost_hosts_singleton_moves_once_its_lease_is_over() {
 }
 
 #[test]
+fn a_loss_is_worked_through_in_this_order() {
+    let mut play = Play::new(&[""; 3]);
+    play.channels(&["hook"]);
+    play.apply(vec![singleton("counter"), replicas("web", 3)]);
+    play.run(200);
+    let (host, from) = (play.where_is("counter", 0), play.now);
+    play.lose(&[&host]);
+    play.run(3_000);
+    play.return_of(&host);
+    play.run(200);
+    let now_on = play.where_is("counter", 0);
+    let web = (0..3).map(|i| (i, play.where_is("web", i)));
+    let (index, web_on) =
+        web.max_by_key(|(i, _)| play.time_of_last(&format!("placed web/{i}"))).expect("three");
+    let moved = format!("counter moved to {now_on}, web/{index} moved to {web_on}");
+    play.expect(
+        from,
+        &format!(
+            "failure {host}
+             failure counter/0 (caused)
+             failure web/{index} (caused)
+             placed web/{index} on {web_on}
+             safe
+             placed counter/0 on {now_on}
+             alert NodeDead: {host} is dead: {moved}
+             send hook firing #1
+             {host} is back
+             ended: {host} is back, 4.10 s after it was last well
+             send hook resolved #1"
+        ),
+    );
+}
+
+#[test]
 fn without_a_majority_of_promises_nothing_is_safe() {
     let mut play = shop();
     let host = play.where_is("counter", 0);
@@ -107,6 +141,7 @@ fn the_earliest_majority_counts_and_the_clock_rate_is_allowed_for() {
     assert!(promises.step(at(9_028), &ledger, &mut effects).is_empty());
     assert_eq!(promises.step(at(9_030), &ledger, &mut effects).len(), 1);
     promises.answered(at(30), NodeId(3), epoch, Duration::from_millis(1_000));
+    promises.answered(at(40), NodeId(3), epoch, Duration::from_millis(9_000));
     assert!(promises.step(at(1_030), &ledger, &mut effects).is_empty(), "0.1 % more");
     let safe = promises.step(at(1_032), &ledger, &mut effects);
     let voters: Vec<NodeId> = safe[0].1.iter().map(|promise| promise.voter).collect();
@@ -119,9 +154,9 @@ fn replicas_are_replaced_at_once() {
     let host = play.where_is("web", 1);
     play.lose(&[&host]);
     let declared = play.now;
-    play.run(150);
+    play.run(200);
     assert_eq!(state(&play, "web", 1), InstanceState::Running);
-    assert!(play.time_of("failure web/1") - declared < 50);
+    assert!(play.time_of("failure web/1") - declared < 100);
     let nodes: BTreeSet<String> = (0..3).map(|index| play.where_is("web", index)).collect();
     assert_eq!(nodes.len(), 3, "one a node: {nodes:?}");
 }
@@ -176,7 +211,11 @@ fn the_brake_stops_moving_until_enough_are_back() {
     assert!(brake.engaged && brake.losses == 4 && brake.limit == 3, "{brake:?}");
     assert_eq!(play.trace.iter().filter(|l| l.contains("placed")).count(), 10);
     assert_eq!(play.count("failure job"), 4, "recorded all the same");
-    assert!(unplaceable(&View { ledger: &play.ledger, live: &play.live }).is_empty());
+    let nobody_heard = LiveView::default();
+    assert!(
+        unplaceable(&View { ledger: &play.ledger, live: &nobody_heard }).is_empty(),
+        "held back, not homeless"
+    );
     play.return_of(lost[0]);
     play.run(3_000);
     assert_eq!(play.count("placed"), 14);
@@ -193,6 +232,9 @@ fn a_whole_zone_counts_as_one_loss() {
     play.lose(&["n7", "n8"]);
     assert_eq!(brake::state(&play.ledger).losses, 3, "a zone, and two of another");
     assert!(brake::state(&play.ledger).engaged, "{:?}", brake::state(&play.ledger));
+    let mut play = Play::new(&["a", "a", "a", "a", "", "", ""]);
+    play.lose(&["n5", "n6", "n7"]);
+    assert_eq!(brake::state(&play.ledger).losses, 3, "no name is no zone");
 }
 
 #[test]
@@ -223,8 +265,8 @@ fn a_drain_moves_everything_off_and_one_replica_of_a_workload_at_a_time() {
     play.apply(vec![replicas("web", 4)]);
     play.run(300);
     play.commit(Body::NodeDraining { node: NodeId(2) });
-    play.run(50);
-    assert_eq!(play.count("evicted"), 1);
+    play.run(120);
+    assert_eq!(play.count("evicted"), 1, "the next waits until this one serves again");
     play.run(2_000);
     assert_eq!(play.count("evicted"), 2);
 }
@@ -292,73 +334,6 @@ fn without_migrate_or_another_node_it_is_abandoned_at_once() {
 }
 
 #[test]
-fn many_placed_at_once_spread_and_keep_to_the_limits() {
-    let mut play = Play::new(&["a", "a", "b", "b", "c"]);
-    play.apply((0..50).map(|i| singleton(&format!("job-{i}"))).collect());
-    play.run(20);
-    let starting = |play: &Play, n: u64| play.ledger.placements_on(NodeId(n)).count();
-    for n in 1..=5 {
-        assert_eq!(starting(&play, n), placement::MAX_STARTS_PER_NODE as usize);
-    }
-    play.run(1_000);
-    for n in 1..=5 {
-        assert_eq!(starting(&play, n), 10);
-    }
-    let mut play = Play::new(&[""; 20]);
-    play.apply((0..50).map(|i| singleton(&format!("job-{i}"))).collect());
-    play.run(30);
-    assert_eq!(play.ledger.placements().count(), placement::MAX_STARTS as usize);
-}
-
-#[test]
-fn replicas_spread_over_nodes_then_zones_then_load() {
-    let mut play = Play::new(&["a", "a", "b", "b"]);
-    play.apply(vec![replicas("web", 2)]);
-    play.run(300);
-    let zone = |play: &Play, index| {
-        let node = play.node_of("web", index).expect("placed");
-        play.ledger.nodes[&node].profile.zone.clone()
-    };
-    assert_ne!(zone(&play, 0), zone(&play, 1));
-    play.apply(vec![singleton("one"), singleton("two")]);
-    play.run(300);
-    for n in 1..=4 {
-        assert_eq!(play.ledger.placements_on(NodeId(n)).count(), 1, "the least loaded first");
-    }
-}
-
-#[test]
-fn the_higher_priority_is_placed_first() {
-    let mut play = Play::new(&[""]);
-    let mut late = singleton("a-late");
-    late.priority = 10;
-    let mut first = singleton("z-first");
-    first.priority = 90;
-    play.apply(vec![late, first]);
-    play.run(100);
-    assert!(
-        play.trace.iter().position(|l| l.contains("placed z-first"))
-            < play.trace.iter().position(|l| l.contains("placed a-late"))
-    );
-}
-
-#[test]
-fn suspects_witnesses_and_draining_nodes_get_nothing() {
-    let mut play = Play::new(&[""; 3]);
-    play.live.heard.insert(NodeId(1), Heard::Suspect);
-    play.live.heard.remove(&NodeId(2));
-    play.commit(Body::NodeDraining { node: NodeId(3) });
-    play.apply(vec![singleton("counter")]);
-    play.run(500);
-    assert_eq!(play.count("placed"), 0);
-    let found = unplaceable(&View { ledger: &play.ledger, live: &play.live });
-    assert_eq!(found[0].why.to_string(), "no node can run it: 1 draining, 2 suspect or not heard");
-    play.live.heard.insert(NodeId(1), Heard::Alive);
-    play.run(100);
-    assert_eq!(play.where_is("counter", 0), "n1");
-}
-
-#[test]
 fn a_node_that_comes_back_is_not_raced() {
     let mut play = shop();
     let host = play.where_is("counter", 0);
@@ -402,4 +377,15 @@ fn a_lost_lease_moves_the_work_though_the_node_lives() {
     assert_ne!(play.where_is("counter", 0), "nowhere");
     assert_eq!(play.count("placed counter/0"), 2);
     assert!(matches!(play.commit(Body::LeaderElected { node: NodeId(1) }), Reply::Done));
+}
+
+#[test]
+fn a_crash_loop_holds_up_nobody_elses_start() {
+    let play = shop();
+    let mut placement = play.ledger.slot("counter", 0).and_then(|s| s.placement.clone()).expect("it runs");
+    assert!(!placement::is_first_start(&placement));
+    placement.state = InstanceState::Starting;
+    assert!(placement::is_first_start(&placement));
+    placement.restarts = 1;
+    assert!(!placement::is_first_start(&placement));
 }

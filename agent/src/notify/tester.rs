@@ -1,0 +1,74 @@
+//! `alert test`: one notice named Test through one channel, whatever the routes say.
+
+use super::send;
+use crate::shared::{ChannelTester, Identity, Live};
+use cluster_core::{
+    alerting::Notice,
+    ledger::{Ledger, Phase, Severity},
+    time::WallTime,
+};
+use futures::future::BoxFuture;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::watch;
+
+/// A person waits for the answer.
+const TEST_WITHIN: Duration = Duration::from_secs(8);
+/// Layout of the body, as in every notice.
+const BODY_VERSION: u32 = 1;
+
+pub struct Tester {
+    name: String,
+    ledger: Arc<RwLock<Ledger>>,
+    live: watch::Receiver<Arc<Live>>,
+}
+
+impl Tester {
+    #[must_use]
+    pub fn new(me: &Identity, ledger: Arc<RwLock<Ledger>>, live: watch::Receiver<Arc<Live>>) -> Self {
+        Self { name: me.name.clone(), ledger, live }
+    }
+
+    fn notice(&self, channel: &str) -> Notice {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = WallTime(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX));
+        let cluster = self.ledger.read().expect("no reader or writer of the ledger panics").cluster.clone();
+        Notice {
+            id: format!("test-{}", now.0),
+            version: BODY_VERSION,
+            status: Phase::Firing,
+            alert: "Test".to_owned(),
+            severity: Severity::Info,
+            dedup_key: format!("Test/{channel}"),
+            cluster: cluster.as_ref().map(|c| c.name.clone()).unwrap_or_default(),
+            cluster_id: cluster.map(|c| c.id).unwrap_or_default(),
+            leader: self.name.clone(),
+            term: self.live.borrow().term,
+            labels: BTreeMap::from([("channel".to_owned(), channel.to_owned())]),
+            summary: format!("Test of channel {channel}"),
+            description: "An operator asked for this; nothing is wrong.".to_owned(),
+            failure_id: None,
+            starts_at: now,
+            ends_at: None,
+            runbook: None,
+        }
+    }
+}
+
+impl ChannelTester for Tester {
+    fn test(&self, channel: String) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move {
+            let found = {
+                let ledger = self.ledger.read().expect("no reader or writer of the ledger panics");
+                ledger.alerting.channels.get(&channel).cloned()
+            };
+            let Some(found) = found else {
+                return Err(format!("there is no channel \"{channel}\""));
+            };
+            send(&found, &self.notice(&channel), TEST_WITHIN).await.map_err(|refused| refused.reason)
+        })
+    }
+}

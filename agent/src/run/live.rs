@@ -1,0 +1,92 @@
+//! The picture of the present that the rest of the agent reads, drawn anew some forty times a second.
+
+use super::{follow::Heard, leader::Leader, replica::Replica};
+use crate::{
+    consensus::Status,
+    shared::{AgentState, Identity, Live, LiveNode, LiveState},
+};
+use cluster_core::{
+    ids::{ClusterId, NodeId},
+    membership::{self, MemberState, Membership},
+    time::Instant,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// A leader that was silent for longer isn't called one.
+const LEADER_SILENT_FOR: Duration = Duration::from_millis(2_500);
+
+pub struct Sources<'a> {
+    pub now: Instant,
+    pub identity: &'a Identity,
+    pub cluster: Option<ClusterId>,
+    pub members: &'a Membership,
+    pub connected: &'a BTreeSet<NodeId>,
+    pub status: &'a Status,
+    pub heard: &'a Heard,
+    pub voters: &'a BTreeMap<NodeId, String>,
+    pub replica: &'a Replica,
+    pub leader: Option<&'a Leader>,
+    pub notes: &'a [String],
+}
+
+/// One picture.
+#[must_use]
+pub fn picture(s: &Sources<'_>) -> Live {
+    let me = s.identity.node;
+    let is_voter = s.voters.contains_key(&me);
+    let (leader, term) = if s.status.voters.is_empty() {
+        (s.heard.leader, s.heard.term)
+    } else {
+        (s.status.leader, s.status.term)
+    };
+    let silence = |node: NodeId| s.members.silence(s.now, node).unwrap_or_default();
+    let lease_remaining = if is_voter { s.replica.book().remaining(s.now) } else { BTreeMap::new() };
+    let safe_in = s.leader.map(|leader| {
+        s.replica.read(|ledger| {
+            let pending = ledger.revocations.iter().filter(|(_, r)| r.safe_at.is_none());
+            pending.filter_map(|(epoch, _)| Some((*epoch, leader.safe_in(s.now, *epoch)?))).collect()
+        })
+    });
+    Live {
+        cluster: s.cluster,
+        members: s.members.members().map(|m| (m.record.node, node(m, s, silence(m.record.node)))).collect(),
+        leader: leader.filter(|l| *l == me || silence(*l) < LEADER_SILENT_FOR),
+        term,
+        voters: s.voters.clone(),
+        is_leader: s.leader.is_some(),
+        is_voter,
+        lease_remaining,
+        safe_in: safe_in.unwrap_or_default(),
+        notes: s.notes.to_vec(),
+    }
+}
+
+fn node(member: &membership::Member, s: &Sources<'_>, silence: Duration) -> LiveNode {
+    let r = &member.record;
+    LiveNode {
+        node: r.node,
+        name: r.name.clone(),
+        address: r.address.clone(),
+        zone: r.zone.clone(),
+        role: r.role,
+        incarnation: r.incarnation,
+        session: r.session,
+        state: match r.state {
+            MemberState::Alive => LiveState::Alive,
+            MemberState::Suspect => LiveState::Suspect,
+            MemberState::Dead => LiveState::Dead,
+            MemberState::Left => LiveState::Left,
+        },
+        agent: match r.agent {
+            membership::AgentState::Up => AgentState::Up,
+            membership::AgentState::Stalled => AgentState::Stalled,
+            membership::AgentState::Gone => AgentState::Gone,
+        },
+        version: r.version.clone(),
+        silence,
+        connected: r.node == s.identity.node || s.connected.contains(&r.node),
+    }
+}

@@ -1,0 +1,354 @@
+//! The composition root: opens what is on disk, binds the ports, and wires sources to machines and effects to doers.
+//!
+//! What fails here fails before anything was written that a later start couldn't go on with, and in one sentence.
+
+mod follow;
+mod handler;
+mod identity;
+mod input;
+mod instances;
+mod join;
+mod leader;
+mod lease;
+mod leave;
+mod live;
+mod node;
+mod propose;
+mod replica;
+mod serve;
+mod transport;
+
+use crate::{
+    clock,
+    config::AgentConfig,
+    consensus::{Consensus, ConsensusError, Settings as RaftSettings, Store, Timings},
+    http::Pulse,
+    notify,
+    security::{Tls, TlsError},
+    shared::{Identity, Live, Shared},
+    storage::{
+        StorageError,
+        lock::DirLock,
+        node::{Identity as StoredIdentity, NodeFile},
+    },
+    wire::{client::Peers, streams::StreamEvent},
+    workload::supervisor::{Supervisor, SupervisorError},
+};
+use cluster_core::{
+    founding::Founding,
+    ids::{Incarnation, NodeId, SessionId},
+    lease::Fact,
+    ledger::Settings,
+    membership::{AgentState, MemberRecord, MemberState},
+    timing::Timing,
+};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::{broadcast, mpsc, watch};
+
+/// Events that aren't in the ledger, kept for watchers that are behind; older ones are lost to them.
+const LOCAL_EVENTS: usize = 256;
+/// The most voters a cluster has.
+const VOTERS_MAX: u32 = 5;
+
+/// Why an agent didn't start, or ended. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Consensus(#[from] ConsensusError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Clock(#[from] clock::NoBootId),
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    #[error("can't listen on {key} = \"{address}\": {cause}; stop what uses it, or choose another address")]
+    Listen { key: &'static str, address: String, cause: std::io::Error },
+    #[error(
+        "can't find this program's own file, which guards are started from: {0}; start it by its full path"
+    )]
+    Executable(std::io::Error),
+    #[error("{0}")]
+    Ended(String),
+}
+
+/// Runs one agent until SIGTERM or SIGINT, until it has left its cluster, or until it can't go on.
+pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
+    let boot = clock::boot_id()?;
+    let exe = std::env::current_exe().map_err(AgentError::Executable)?;
+    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+    let timing = config.profile;
+    let dir = DataDir::open(&config)?;
+    let grpc = serve::bind("listen.grpc", config.listen.grpc).await?;
+    let http = serve::bind("listen.http", config.listen.http).await?;
+
+    let stored = dir.identity.clone();
+    let identity = identity_of(&config, &stored, &dir.path);
+    let incarnation = Incarnation(stored.incarnation);
+    let membership = identity::Membership::new(stored.clone(), dir.file.clone());
+    let peers = Arc::new(Peers::new(tls.clone()));
+    let replica = replica::Replica::new(identity.node);
+    let (live_tx, live_rx) = watch::channel(Arc::new(Live::default()));
+    let (inputs, input_queue) = mpsc::channel(crate::limits::LOOP_QUEUE);
+
+    let transport = transport::RaftTransport {
+        me: identity.node,
+        membership: membership.clone(),
+        peers: peers.clone(),
+        live: live_rx.clone(),
+    };
+    let consensus = Consensus::open(
+        raft_settings(&config, &stored, &dir.path, &timing),
+        Box::new(replica::ReplicaMachine(replica.clone())),
+        Arc::new(replica::BookKeeper(replica.clone())),
+        Arc::new(transport),
+    )
+    .await?;
+    // The whole log was told: from here on this voter knows which epochs it must refuse.
+    replica.book().step(clock::raw(), Fact::Opened);
+
+    let (guard_events, guards) = mpsc::channel(crate::limits::LOOP_QUEUE);
+    let supervisor = Arc::new(Supervisor::new(&dir.path.join("guards"), boot, exe, guard_events)?);
+    let adopted = supervisor.adopt().await?;
+
+    let proposer = Arc::new(propose::Proposer::new(
+        identity.node,
+        membership.clone(),
+        consensus.clone(),
+        peers.clone(),
+        live_rx.clone(),
+        replica.clone(),
+    ));
+    let expect = config.join.expect.map(|e| usize::try_from(e).unwrap_or(usize::MAX));
+    let founding = Founding::new(identity.node, identity.address.clone(), expect, stored.pledge.clone());
+    let founding: join::SharedFounding = Arc::new(tokio::sync::Mutex::new(founding));
+    let handler = Arc::new(handler::Handler {
+        identity: identity.clone(),
+        incarnation,
+        membership: membership.clone(),
+        founding: founding.clone(),
+        consensus: consensus.clone(),
+        proposer: proposer.clone(),
+        replica: replica.clone(),
+        live: live_rx.clone(),
+        inputs: inputs.clone(),
+    });
+    let (local_events, _) = broadcast::channel(LOCAL_EVENTS);
+    let shared = Arc::new(Shared {
+        identity: identity.clone(),
+        ledger: replica.ledger.clone(),
+        live: live_rx.clone(),
+        applied: replica.applied(),
+        raft: proposer.clone(),
+        peers: peers.clone(),
+        tester: Arc::new(notify::Tester::new(&identity, replica.ledger.clone(), live_rx.clone())),
+        logs: Arc::new(serve::Logs::new(supervisor.clone())),
+        local_events: local_events.clone(),
+    });
+
+    let mut tasks = tokio::task::JoinSet::new();
+    let settings = settings_of(&config, &timing);
+    let hints = Arc::new(Mutex::new(BTreeMap::new()));
+    let (heard_tx, heard) = watch::channel(follow::Heard::default());
+    let joiner = join::Joiner {
+        identity: identity.clone(),
+        incarnation,
+        seeds: config.join.seeds.clone(),
+        membership: membership.clone(),
+        founding,
+        consensus: consensus.clone(),
+        peers: peers.clone(),
+        live: live_rx.clone(),
+        hints: hints.clone(),
+        inputs: inputs.clone(),
+        settings: settings.clone(),
+    };
+    let fatal = inputs.clone();
+    tasks.spawn(async move {
+        let error = joiner.run().await;
+        let _stopping = fatal.send(input::Input::Fatal(error.to_string())).await;
+    });
+    let follower = follow::Follower {
+        me: identity.node,
+        membership: membership.clone(),
+        replica: replica.clone(),
+        consensus: consensus.clone(),
+        peers: peers.clone(),
+        live: live_rx.clone(),
+        heard: heard_tx,
+        hints,
+    };
+    tasks.spawn(follower.run());
+    let (reports, report_queue) = mpsc::channel(instances::REPORTS_QUEUED);
+    tasks.spawn(serve::report(proposer.clone(), identity.name.clone(), report_queue));
+    let (stream_events, mut streams) = mpsc::channel::<StreamEvent>(crate::limits::LOOP_QUEUE);
+    let relay = inputs.clone();
+    tasks.spawn(async move {
+        while let Some(event) = streams.recv().await {
+            if relay.send(input::Input::Stream(event)).await.is_err() {
+                break;
+            }
+        }
+    });
+
+    let lease = lease::Lease::new(
+        identity.node,
+        boot,
+        identity.session,
+        timing,
+        supervisor.dir().to_owned(),
+        replica.clone(),
+        peers.clone(),
+    );
+    let instances =
+        instances::Instances::new(identity.clone(), boot, supervisor, reports, clock::raw(), adopted);
+    let office = leader::Office {
+        identity: identity.clone(),
+        consensus: consensus.clone(),
+        replica: replica.clone(),
+        peers: peers.clone(),
+        inputs: inputs.clone(),
+        settings,
+    };
+    let pulse = Arc::new(Pulse::default());
+    let node = node::Node::new(
+        node::Parts {
+            boot,
+            timing,
+            record: record_of(&identity, &config, incarnation),
+            seeds: config.join.seeds.clone(),
+            stored: membership,
+            consensus: consensus.clone(),
+            replica,
+            peers,
+            inputs,
+            office,
+            proposer,
+            instances,
+            lease,
+            live: live_tx,
+            heard,
+            local_events,
+            pulse: pulse.clone(),
+            identity: identity.clone(),
+        },
+        stream_events,
+    );
+    let (stop_tx, stop) = watch::channel(false);
+    serve::http(&mut tasks, http, shared.clone(), pulse, stop.clone());
+    serve::grpc(&mut tasks, grpc, tls.as_ref(), handler, &shared, stop.clone());
+    serve::signals(&mut tasks, stop_tx);
+    tracing::info!(node = %identity.node, name = identity.name, address = identity.address, "the agent runs");
+
+    let ended = node.run(input_queue, guards, stop).await;
+    tasks.shutdown().await;
+    consensus.shutdown().await;
+    drop(dir);
+    ended.map_err(AgentError::Ended)
+}
+
+/// The data directory: locked for this process, with an identity in it.
+struct DataDir {
+    path: PathBuf,
+    identity: StoredIdentity,
+    file: Option<NodeFile>,
+    _lock: DirLock,
+    /// With `--dev` the directory goes with the process.
+    temporary: Option<PathBuf>,
+}
+
+impl DataDir {
+    /// A later life of a node begins above every incarnation that an earlier one used.
+    fn open(config: &AgentConfig) -> Result<Self, StorageError> {
+        let temporary =
+            config.dev.then(|| std::env::temp_dir().join(format!("holdfast-dev-{}", std::process::id())));
+        let path = temporary.clone().unwrap_or_else(|| config.data_dir.clone());
+        let lock = DirLock::take(&path)?;
+        let file = NodeFile::new(&path);
+        let mut identity = file.load_for(&config.name, &config.cluster)?.unwrap_or_else(|| StoredIdentity {
+            node: NodeId(rand::random()),
+            name: config.name.clone(),
+            cluster: config.cluster.clone(),
+            cluster_id: None,
+            pledge: None,
+            incarnation: 0,
+            created_at_ms: clock::wall().0,
+        });
+        identity.incarnation += 1;
+        file.save(&identity)?;
+        let file = (!config.dev).then_some(file);
+        Ok(Self { path, identity, file, _lock: lock, temporary })
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if let Some(path) = &self.temporary {
+            // Guards of a development node may still write here; what can't be removed is in the temporary directory.
+            let _left_behind = std::fs::remove_dir_all(path);
+        }
+    }
+}
+
+fn identity_of(config: &AgentConfig, stored: &StoredIdentity, data_dir: &std::path::Path) -> Identity {
+    Identity {
+        node: stored.node,
+        name: config.name.clone(),
+        cluster_name: config.cluster.clone(),
+        address: config.listen.advertise.clone(),
+        zone: config.zone.clone(),
+        role: config.role,
+        labels: config.labels.clone(),
+        session: SessionId(rand::random()),
+        data_dir: data_dir.to_owned(),
+    }
+}
+
+fn record_of(identity: &Identity, config: &AgentConfig, incarnation: Incarnation) -> MemberRecord {
+    MemberRecord {
+        node: identity.node,
+        incarnation,
+        state: MemberState::Alive,
+        session: identity.session,
+        agent: AgentState::Up,
+        name: identity.name.clone(),
+        address: identity.address.clone(),
+        http: Some(config.listen.http.to_string()),
+        zone: identity.zone.clone(),
+        role: identity.role,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// What the files of a founding cluster propose; the ledger's from then on.
+fn settings_of(config: &AgentConfig, timing: &Timing) -> Settings {
+    let expect = config.join.expect.unwrap_or(1).clamp(1, VOTERS_MAX);
+    let voters = if expect % 2 == 0 { expect - 1 } else { expect };
+    let lease_ms = u64::try_from(timing.lease.as_millis()).expect("a lease takes seconds");
+    Settings { profile: timing.name.to_owned(), lease_ms, voters }
+}
+
+fn raft_settings(
+    config: &AgentConfig,
+    stored: &StoredIdentity,
+    data_dir: &std::path::Path,
+    timing: &Timing,
+) -> RaftSettings {
+    let store = if config.dev {
+        Store::Memory
+    } else {
+        // A node of a cluster has had a log ever since it belonged to it.
+        Store::Directory { path: data_dir.join("raft"), must_exist: stored.cluster_id.is_some() }
+    };
+    let timings = Timings {
+        heartbeat: timing.raft_heartbeat,
+        election_min: timing.election_min,
+        election_max: timing.election_max,
+    };
+    RaftSettings { timings, ..RaftSettings::new(stored.node, store) }
+}

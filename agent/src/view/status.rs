@@ -1,0 +1,222 @@
+//! The cluster's health in one message, with a sentence for each reason and what to do about it.
+//!
+//! Critical: no leader, or a workload with nothing running that should run. Degraded: a dead or suspect node, a missing
+//! instance, an open failure, an alert that can't be sent. What was planned (left, drained, stopped) is healthy.
+
+use super::{State, View};
+use cluster_core::{ids::NodeId, ledger::Subject};
+use holdfast_proto::v1;
+
+/// Sentences in one answer; how many more there are is the last one.
+const REASONS: usize = 32;
+/// Things named in one sentence before it says "and others".
+const NAMED: usize = 5;
+
+/// Reasons, and the worst that they say of the cluster.
+struct Verdict {
+    health: v1::Health,
+    reasons: Vec<String>,
+}
+
+impl Verdict {
+    fn add(&mut self, health: v1::Health, reason: String) {
+        self.health = self.health.max(health);
+        self.reasons.push(reason);
+    }
+
+    fn finish(mut self) -> Self {
+        if self.reasons.len() > REASONS {
+            let more = self.reasons.len() - (REASONS - 1);
+            self.reasons.truncate(REASONS - 1);
+            self.reasons.push(format!("There are {more} more reasons; see `holdfast failure list --open`."));
+        }
+        self
+    }
+}
+
+impl View<'_> {
+    /// `consistent`: this was read through the leader.
+    #[must_use]
+    pub fn status(&self, consistent: bool) -> v1::GetStatusResponse {
+        let nodes = self.nodes();
+        let workloads = self.workloads();
+        let verdict = self.verdict(&nodes, &workloads, consistent);
+        let cluster = self.ledger.cluster.as_ref();
+        let cluster_id = cluster.map(|c| c.id).or(self.live.cluster);
+        v1::GetStatusResponse {
+            cluster: cluster.map_or(&self.me.cluster_name, |c| &c.name).clone(),
+            cluster_id: cluster_id.map(|id| id.to_string()),
+            health: verdict.health.into(),
+            reasons: verdict.reasons,
+            leader: self.live.leader.map(|id| self.name(id)),
+            term: self.live.term,
+            view_epoch: self.ledger.view_epoch.0,
+            voters: count(self.live.voters.len()),
+            voters_online: count(self.voters_online().len()),
+            observed_by: self.me.name.clone(),
+            consistent,
+            nodes,
+            workloads,
+            open_failures: count(self.ledger.open_failures().count()),
+            alerts_firing: count(self.alerts_firing()),
+            notifications_failed: count(self.notifications_failed().len()),
+        }
+    }
+
+    fn verdict(&self, nodes: &[v1::Node], workloads: &[v1::Workload], consistent: bool) -> Verdict {
+        let mut verdict = Verdict { health: v1::Health::Healthy, reasons: Vec::new() };
+        self.judge_leader(&mut verdict);
+        self.judge_workloads(workloads, &mut verdict);
+        judge_nodes(nodes, &mut verdict);
+        self.judge_failures(&mut verdict);
+        self.judge_alerting(&mut verdict);
+        if !consistent {
+            let copy = format!(
+                "This answer is what {} knows by itself and was not read through the leader: it may be old.",
+                self.me.name
+            );
+            verdict.reasons.push(copy);
+        }
+        verdict.reasons.extend(self.live.notes.iter().cloned());
+        verdict.finish()
+    }
+
+    fn judge_leader(&self, verdict: &mut Verdict) {
+        if self.live.leader.is_some() {
+            return;
+        }
+        let me = &self.me.name;
+        if self.live.voters.is_empty() {
+            let alone = format!(
+                "There is no leader: {me} hasn't founded or joined a cluster yet; check its join.seeds and \
+                 join.expect, and that the other agents run."
+            );
+            return verdict.add(v1::Health::Critical, alone);
+        }
+        let (all, needed) = (self.live.voters.len(), self.live.voters.len() / 2 + 1);
+        let online = self.voters_online();
+        let missing: Vec<String> =
+            self.live.voters.keys().filter(|id| !online.contains(id)).map(|id| self.name(*id)).collect();
+        let cause = if online.len() >= needed {
+            "an election should end within seconds".to_owned()
+        } else {
+            format!("start or reconnect the agents of {}", listed(&missing))
+        };
+        let text = format!(
+            "There is no leader: {me} hears {} of {all} voters and {needed} are needed; nothing is moved or changed \
+             meanwhile; {cause}.",
+            online.len()
+        );
+        verdict.add(v1::Health::Critical, text);
+    }
+
+    fn judge_workloads(&self, workloads: &[v1::Workload], verdict: &mut Verdict) {
+        for workload in workloads.iter().filter(|w| w.running < w.desired) {
+            let (name, running, desired) = (&workload.name, workload.running, workload.desired);
+            let missing: Vec<String> = workload
+                .instances
+                .iter()
+                .filter(|i| i.index < desired && i.state() != v1::InstanceState::Running)
+                .map(missing_instance)
+                .collect();
+            let missing = listed(&missing);
+            let (health, what) = match running {
+                0 => (v1::Health::Critical, format!("Nothing of workload {name} runs")),
+                _ => (v1::Health::Degraded, format!("Workload {name} runs {running} of {desired} instances")),
+            };
+            verdict.add(health, format!("{what}: {missing}; see `holdfast workload show {name}`."));
+        }
+    }
+
+    fn judge_failures(&self, verdict: &mut Verdict) {
+        let open: Vec<String> = self
+            .ledger
+            .open_failures()
+            .map(|(id, failure)| match failure.subject {
+                Subject::Node(_) => format!("{id} of node {}", failure.name),
+                Subject::Workload(_, index) => format!("{id} of workload {} (index {index})", failure.name),
+            })
+            .collect();
+        if !open.is_empty() {
+            let text = format!("Failures are open: {}; see `holdfast failure show ID`.", listed(&open));
+            verdict.add(v1::Health::Degraded, text);
+        }
+    }
+
+    fn judge_alerting(&self, verdict: &mut Verdict) {
+        let failed = self.notifications_failed();
+        if let Some((alert, notice)) = failed.first() {
+            let text = format!(
+                "{} can't be sent, {} of {} through channel {} first: {}; see `holdfast alert list`, and try \
+                 `holdfast alert test {}`.",
+                if failed.len() == 1 { "An alert".to_owned() } else { format!("{} notices", failed.len()) },
+                alert.name,
+                alert.dedup_key,
+                notice.channel,
+                notice.reason,
+                notice.channel,
+            );
+            verdict.add(v1::Health::Degraded, text);
+        }
+        if self.ledger.alerting.routes.iter().all(|route| route.channels.is_empty()) {
+            let text = "No alert route is set, so nobody is told of failures; apply one with \
+                        `holdfast alert apply FILE`.";
+            verdict.reasons.push(text.to_owned());
+        }
+    }
+
+    /// Voters that are heard from here, this agent among them.
+    fn voters_online(&self) -> Vec<NodeId> {
+        let heard = |id: &NodeId| *id == self.me.node || self.live.members.contains_key(id);
+        let voters = self.live.voters.keys().copied();
+        voters.filter(|id| heard(id) && self.state(*id) == State::Alive).collect()
+    }
+}
+
+fn judge_nodes(nodes: &[v1::Node], verdict: &mut Verdict) {
+    for node in nodes {
+        let name = &node.name;
+        match node.state() {
+            v1::NodeState::Dead => verdict.add(
+                v1::Health::Degraded,
+                format!(
+                    "Node {name} is dead: bring its host or its agent back, or take it out with \
+                     `holdfast node remove {name}`."
+                ),
+            ),
+            v1::NodeState::Suspect => verdict.add(
+                v1::Health::Degraded,
+                format!(
+                    "Node {name} isn't heard any more; within seconds it is heard again or declared dead; look at \
+                     its host and its network."
+                ),
+            ),
+            v1::NodeState::Alive if node.agent() != v1::AgentState::Up => {
+                let how = if node.agent() == v1::AgentState::Stalled { "doesn't get on" } else { "is gone" };
+                verdict.reasons.push(format!(
+                    "The agent of {name} {how} while its host lives; look at the agent's log there, or restart it."
+                ));
+            }
+            v1::NodeState::Alive | v1::NodeState::Left | v1::NodeState::Unspecified => {}
+        }
+    }
+}
+
+fn missing_instance(instance: &v1::Instance) -> String {
+    let state = instance.state().as_str_name().trim_start_matches("INSTANCE_STATE_").to_lowercase();
+    let node = instance.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
+    let detail = instance.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
+    format!("index {} is {state}{node}{detail}", instance.index)
+}
+
+fn listed(things: &[String]) -> String {
+    match things.len() {
+        0 => "nothing".to_owned(),
+        n if n <= NAMED => things.join(", "),
+        n => format!("{} and {} others", things[..NAMED].join(", "), n - NAMED),
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,80 @@
+//! `AlertService`: what people were told, and through what.
+
+use super::{
+    call::Call,
+    errors,
+    leader::{Api, client, request_id},
+    page, specs,
+};
+use cluster_core::ledger::Body;
+use holdfast_proto::v1::{
+    self, alert_service_client::AlertServiceClient, alert_service_server::AlertService,
+};
+use tonic::{Code, Request, Response, Status, transport::Channel};
+
+pub struct Alerts(pub Api);
+
+fn at(channel: Channel) -> AlertServiceClient<Channel> {
+    client!(AlertServiceClient<Channel>, channel)
+}
+
+#[tonic::async_trait]
+impl AlertService for Alerts {
+    async fn list_alerts(
+        &self,
+        request: Request<v1::ListAlertsRequest>,
+    ) -> Result<Response<v1::ListAlertsResponse>, Status> {
+        let here = async |_: Call, message: v1::ListAlertsRequest| {
+            self.0.barrier().await?;
+            self.0.with_view(|view| {
+                let ids: Vec<u64> = view.ledger.alerts.keys().copied().collect();
+                let key = |id: &u64| page::newest_first(*id);
+                let page = page::cut(ids, key, message.page_size, &message.page_token)?;
+                let alerts = page.items.iter().map(|id| view.alert(*id, &view.ledger.alerts[id])).collect();
+                Ok(v1::ListAlertsResponse { alerts, next_page_token: page.next })
+            })
+        };
+        let there = |channel, request| async move { at(channel).list_alerts(request).await };
+        self.0.through_leader(request, there, here).await
+    }
+
+    async fn apply_alerting(
+        &self,
+        request: Request<v1::ApplyAlertingRequest>,
+    ) -> Result<Response<v1::ApplyAlertingResponse>, Status> {
+        let here = async |call: Call, message: v1::ApplyAlertingRequest| {
+            let id = request_id(&message.request_id)?;
+            let config = specs::alerting(message.channels, message.routes)?;
+            let channels = config.channels.keys().cloned().collect();
+            let routes = u32::try_from(config.routes.len()).unwrap_or(u32::MAX);
+            self.0.write(&call, id, Body::AlertingApplied { config }).await?;
+            Ok(v1::ApplyAlertingResponse { channels, routes })
+        };
+        let there = |channel, request| async move { at(channel).apply_alerting(request).await };
+        self.0.through_leader(request, there, here).await
+    }
+
+    async fn test_channel(
+        &self,
+        request: Request<v1::TestChannelRequest>,
+    ) -> Result<Response<v1::TestChannelResponse>, Status> {
+        let here = async |_: Call, message: v1::TestChannelRequest| {
+            self.0.barrier().await?;
+            let channel = message.channel;
+            if !self.0.shared.read(|ledger| ledger.alerting.channels.contains_key(&channel)) {
+                let text = format!(
+                    "there is no channel \"{channel}\"; `holdfast alert apply FILE` defines channels"
+                );
+                return Err(errors::status(Code::NotFound, "CHANNEL_NOT_FOUND", text));
+            }
+            let (delivered, detail) = match self.0.shared.tester.test(channel).await {
+                Ok(detail) => (true, detail),
+                Err(detail) => (false, detail),
+            };
+            let by = self.0.shared.identity.name.clone();
+            Ok(v1::TestChannelResponse { delivered, detail, by })
+        };
+        let there = |channel, request| async move { at(channel).test_channel(request).await };
+        self.0.through_leader(request, there, here).await
+    }
+}

@@ -1,0 +1,352 @@
+//! Whatever is proposed, in whatever order: the ledger doesn't panic, refusals change nothing, generations grow, and
+//! a singleton is never placed while it may still run elsewhere.
+//!
+//! What may still run is judged by a model that knows nothing of slots: it notes who was placed under which epoch, and
+//! forgets it only when its node confirms the end, or the epoch is safe.
+
+use super::*;
+use proptest::{collection::vec, prelude::*, sample::select};
+
+/// A proposal in small numbers; what depends on the ledger (current epochs, generations) is mostly filled in from it,
+/// so that the scripts go somewhere, and sometimes made up.
+#[derive(Clone, Debug)]
+enum Wish {
+    Up { node: u64, boot: u64, honest: bool },
+    Dead { nodes: Vec<u64> },
+    LeaseLost { node: u64 },
+    Safe { nth: usize },
+    Drain { node: u64, on: bool },
+    Leave { node: u64 },
+    Remove { node: u64 },
+    Open { subject: Subject, caused_by: Option<u64> },
+    Close { nth: usize, page: bool },
+    Apply { names: Vec<&'static str>, kind: Kind, replicas: u32, keep: bool, priority: u8 },
+    Stop { name: &'static str },
+    Start { name: &'static str },
+    Delete { name: &'static str },
+    Place { name: &'static str, index: u32, node: u64, honest: bool },
+    Evict { nth: usize },
+    Report { nth: usize, report: Report },
+    Stale { name: &'static str, node: u64, generation: u64, report: Report },
+    Raise { key: u8 },
+    End { key: u8 },
+    Channels { names: Vec<&'static str> },
+    Intend { nth: usize, resolved: bool, attempt: Option<u32> },
+    Sent { nth: usize, resolved: bool, attempt: Option<u32>, outcome: SendOutcome },
+}
+
+fn name() -> impl Strategy<Value = &'static str> {
+    select(vec!["db", "web"])
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let running = (0u32..3, 0u64..9_000).prop_map(|(pid, at)| Report::Running {
+        pid,
+        started_at: WallTime(at),
+        unconfined: false,
+    });
+    let restarting = (0u32..4).prop_map(|restarts| Report::Restarting {
+        exit: Exit::Code(1),
+        restart_in_ms: 5,
+        restarts,
+        detail: String::new(),
+    });
+    let gave_up = Just(Report::GaveUp { exit: Exit::Signal(9), detail: "é".repeat(3) });
+    let ended = proptest::option::of(Just(Exit::Code(0))).prop_map(|exit| Report::Ended { exit });
+    prop_oneof![Just(Report::Starting), running, restarting, gave_up, ended]
+}
+
+fn subject() -> impl Strategy<Value = Subject> {
+    prop_oneof![
+        (1u64..5).prop_map(|n| Subject::Node(NodeId(n))),
+        (name(), 0u32..3).prop_map(|(name, index)| instance(name, index)),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = SendOutcome> {
+    let failed = any::<bool>().prop_map(|retry| SendOutcome::Failed { reason: "no".to_owned(), retry });
+    prop_oneof![Just(SendOutcome::Sent), failed]
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let node = 1u64..5;
+    let kind = prop_oneof![3 => Just(Kind::Singleton), 1 => Just(Kind::Replicas)];
+    let channels = select(vec!["hook", "screen"]);
+    let cluster = prop_oneof![
+        3 => (node.clone(), 1u64..3, prop::bool::weighted(0.9))
+            .prop_map(|(node, boot, honest)| Wish::Up { node, boot, honest }),
+        2 => vec(node.clone(), 1..3).prop_map(|nodes| Wish::Dead { nodes }),
+        1 => node.clone().prop_map(|node| Wish::LeaseLost { node }),
+        2 => (0usize..4).prop_map(|nth| Wish::Safe { nth }),
+        1 => (node.clone(), any::<bool>()).prop_map(|(node, on)| Wish::Drain { node, on }),
+        1 => node.clone().prop_map(|node| Wish::Leave { node }),
+        1 => node.clone().prop_map(|node| Wish::Remove { node }),
+        2 => (subject(), proptest::option::weighted(0.1, 0u64..50))
+            .prop_map(|(subject, caused_by)| Wish::Open { subject, caused_by }),
+        1 => (0usize..4, any::<bool>()).prop_map(|(nth, page)| Wish::Close { nth, page }),
+    ];
+    let work = prop_oneof![
+        3 => (vec(name(), 1..3), kind, 0u32..4, any::<bool>(), 0u8..3).prop_map(
+            |(names, kind, replicas, keep, priority)| Wish::Apply { names, kind, replicas, keep, priority }
+        ),
+        1 => name().prop_map(|name| Wish::Stop { name }),
+        1 => name().prop_map(|name| Wish::Start { name }),
+        1 => name().prop_map(|name| Wish::Delete { name }),
+        6 => (name(), 0u32..3, node.clone(), prop::bool::weighted(0.9))
+            .prop_map(|(name, index, node, honest)| Wish::Place { name, index: index / 2, node, honest }),
+        1 => (0usize..4).prop_map(|nth| Wish::Evict { nth }),
+        4 => (0usize..4, report()).prop_map(|(nth, report)| Wish::Report { nth, report }),
+        1 => (name(), node, 0u64..9, report())
+            .prop_map(|(name, node, generation, report)| Wish::Stale { name, node, generation, report }),
+    ];
+    let alerts = prop_oneof![
+        (0u8..2).prop_map(|key| Wish::Raise { key }),
+        (0u8..2).prop_map(|key| Wish::End { key }),
+        vec(channels, 0..3).prop_map(|names| Wish::Channels { names }),
+        (0usize..3, any::<bool>(), proptest::option::weighted(0.2, 0u32..30))
+            .prop_map(|(nth, resolved, attempt)| Wish::Intend { nth, resolved, attempt }),
+        (0usize..3, any::<bool>(), proptest::option::weighted(0.2, 0u32..30), outcome())
+            .prop_map(|(nth, resolved, attempt, outcome)| Wish::Sent { nth, resolved, attempt, outcome }),
+    ];
+    prop_oneof![5 => cluster, 6 => work, 2 => alerts]
+}
+
+/// The proposal that the wish makes of the ledger as it is.
+fn proposal(ledger: &Ledger, wish: &Wish) -> Body {
+    let epoch_of = |node: u64| ledger.nodes.get(&NodeId(node)).map_or(LeaseEpoch(0), |n| n.epoch);
+    match wish {
+        Wish::Up { node, boot, honest } => {
+            let known = ledger.nodes.get(&NodeId(*node));
+            let ends = known.filter(|n| n.epoch.0 != 0 && n.boot.0 != *boot).map(|n| n.epoch);
+            node_up(&format!("n{node}"), *boot, if *honest { ends } else { Some(LeaseEpoch(*boot)) })
+        }
+        Wish::Dead { nodes } => Body::NodesDead {
+            deaths: nodes
+                .iter()
+                .map(|node| Death {
+                    node: NodeId(*node),
+                    epoch: epoch_of(*node),
+                    incarnation: Incarnation(1),
+                    last_seen_at: WallTime(u64::MAX),
+                    suspected_at: WallTime(0),
+                    observers: vec![NodeId(77)],
+                    evidence: vec!["silence".repeat(100); 10],
+                })
+                .collect(),
+        },
+        Wish::LeaseLost { node } => Body::LeaseLost {
+            node: NodeId(*node),
+            epoch: epoch_of(*node),
+            last_seen_at: WallTime(3),
+            evidence: vec![],
+        },
+        Wish::Safe { nth } => {
+            let epoch = ledger.revocations.keys().nth(*nth).copied().unwrap_or_default();
+            Body::EpochSafe { epoch, promises: vec![] }
+        }
+        Wish::Drain { node, on: true } => Body::NodeDraining { node: NodeId(*node) },
+        Wish::Drain { node, on: false } => Body::NodeUndrained { node: NodeId(*node) },
+        Wish::Leave { node } => Body::NodeLeft { node: NodeId(*node), epoch: epoch_of(*node) },
+        Wish::Remove { node } => Body::NodeRemoved { node: NodeId(*node), epoch: epoch_of(*node) },
+        Wish::Open { subject, caused_by } => {
+            Body::FailureOpened { subject: subject.clone(), caused_by: caused_by.map(FailureId) }
+        }
+        Wish::Close { nth, page } => {
+            let failure = ledger.failures.keys().nth(*nth).copied().unwrap_or_default();
+            let reason = "é".repeat(2_000);
+            if *page {
+                Body::FailureUnrecoverable { failure, reason }
+            } else {
+                Body::FailureAcknowledged { failure }
+            }
+        }
+        Wish::Apply { names, kind, replicas: count, keep, priority } => {
+            let spec = |name: &&str| {
+                let mut spec = match kind {
+                    Kind::Singleton => singleton(name),
+                    Kind::Replicas => replicas(name, *count),
+                };
+                spec.recovery.keep_on_isolation = *keep;
+                spec.priority = *priority;
+                spec
+            };
+            Body::WorkloadsApplied { specs: names.iter().map(spec).collect(), if_version: None }
+        }
+        Wish::Stop { name } => Body::WorkloadStopped { name: (*name).to_owned() },
+        Wish::Start { name } => Body::WorkloadStarted { name: (*name).to_owned() },
+        Wish::Delete { name } => Body::WorkloadDeleted { name: (*name).to_owned() },
+        Wish::Place { name, index, node, honest } => Body::Placed {
+            workload: (*name).to_owned(),
+            index: *index,
+            version: ledger.workloads.get(*name).map_or(0, |w| w.version),
+            node: NodeId(*node),
+            epoch: if *honest { epoch_of(*node) } else { LeaseEpoch(*node) },
+        },
+        Wish::Evict { nth } => match ledger.placements().nth(*nth) {
+            Some((name, index, p)) => Body::Evicted {
+                workload: name.to_owned(),
+                index,
+                generation: p.generation,
+                reason: "move".to_owned(),
+            },
+            None => Body::LeaderElected { node: NodeId(1) },
+        },
+        Wish::Report { nth, report } => reported(ledger, *nth, report),
+        Wish::Stale { name, node, generation, report } => Body::InstanceReported {
+            node: NodeId(*node),
+            workload: (*name).to_owned(),
+            index: 0,
+            generation: Generation(*generation),
+            instance: InstanceId(1),
+            report: report.clone(),
+        },
+        Wish::Raise { key } => Body::AlertRaised {
+            name: "Test".to_owned(),
+            severity: Severity::Info,
+            dedup_key: format!("key {key}"),
+            failure: ledger.failures.keys().next().copied(),
+            labels: [].into(),
+            summary: String::new(),
+            description: String::new(),
+        },
+        Wish::End { key } => Body::AlertEnded { dedup_key: format!("key {key}"), summary: String::new() },
+        Wish::Channels { names } => Body::AlertingApplied {
+            config: AlertingConfig {
+                channels: names.iter().map(|name| ((*name).to_owned(), Channel::Console)).collect(),
+                routes: vec![Route { channels: names.iter().map(|name| (*name).to_owned()).collect() }],
+            },
+        },
+        Wish::Intend { nth, resolved, attempt } => {
+            let (alert, channel, phase, attempts) = notification(ledger, *nth, *resolved);
+            let attempt = attempt.unwrap_or(attempts + 1);
+            Body::NotificationIntended { alert, channel, phase, attempt, term: 1, send_within_ms: 9 }
+        }
+        Wish::Sent { nth, resolved, attempt, outcome } => {
+            let (alert, channel, phase, attempts) = notification(ledger, *nth, *resolved);
+            let (attempt, outcome) = (attempt.unwrap_or(attempts), outcome.clone());
+            Body::NotificationDone { alert, channel, phase, attempt, by: NodeId(1), outcome }
+        }
+    }
+}
+
+/// The n-th placement, or what may still run under an ended epoch, gets the report.
+fn reported(ledger: &Ledger, nth: usize, report: &Report) -> Body {
+    let placed = ledger.placements().map(|(name, index, p)| (p.node, name.to_owned(), index, p.generation));
+    let held = ledger
+        .revocations
+        .values()
+        .flat_map(|r| r.held.iter().map(|h| (r.node, h.workload.clone(), h.index, h.generation)));
+    let all: Vec<_> = placed.chain(held).collect();
+    let (node, workload, index, generation) = all.get(nth).cloned().unwrap_or_default();
+    let (instance, report) = (InstanceId(generation.0), report.clone());
+    Body::InstanceReported { node, workload, index, generation, instance, report }
+}
+
+fn notification(ledger: &Ledger, nth: usize, resolved: bool) -> (u64, String, Phase, u32) {
+    let phase = if resolved { Phase::Resolved } else { Phase::Firing };
+    let all = ledger.alerts.iter().flat_map(|(id, alert)| alert.notifications.iter().map(move |n| (*id, n)));
+    let found = all.filter(|(_, n)| n.phase == phase).nth(nth);
+    found.map_or((0, "hook".to_owned(), phase, 0), |(id, n)| (id, n.channel.clone(), phase, n.attempts))
+}
+
+/// Who may run, by the plainest book-keeping: placed, and neither confirmed to have ended nor under a safe epoch.
+#[derive(Default)]
+struct Model {
+    may_run: Vec<(String, NodeId, LeaseEpoch, Generation)>,
+    generation: Generation,
+}
+
+impl Model {
+    fn check(&mut self, ledger: &Ledger, body: &Body, reply: &Reply) {
+        match (body, reply) {
+            (Body::Placed { workload, node, epoch, .. }, Reply::Generation(generation)) => {
+                assert!(*generation > self.generation, "generations only grow");
+                self.generation = *generation;
+                let twice = self.may_run.iter().find(|(name, ..)| name == workload);
+                if ledger.workloads[workload].spec.kind == Kind::Singleton {
+                    assert!(twice.is_none(), "{workload} may still run: {twice:?}");
+                }
+                self.may_run.push((workload.clone(), *node, *epoch, *generation));
+            }
+            (
+                Body::InstanceReported {
+                    node,
+                    generation,
+                    report: Report::Ended { .. } | Report::GaveUp { .. },
+                    ..
+                },
+                Reply::Done,
+            ) => {
+                self.may_run.retain(|(_, on, _, placed)| (on, placed) != (node, generation));
+            }
+            (Body::EpochSafe { epoch, .. }, Reply::Done) => {
+                self.may_run.retain(|(_, _, under, _)| under != epoch);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What must hold of the ledger after every entry.
+fn consistent(ledger: &Ledger) {
+    for (id, node) in &ledger.nodes {
+        assert!(
+            node.state == NodeState::Alive || node.epoch == LeaseEpoch(0),
+            "{id} holds a lease and isn't alive"
+        );
+        assert!(!ledger.revocations.contains_key(&node.epoch), "{id} holds an epoch that ended");
+        assert!(node.failure.is_none_or(|f| ledger.failures[&f].recovered_at.is_none()));
+        let drained = node.scheduling == Scheduling::Drained;
+        assert!(!drained || ledger.placements_on(*id).next().is_none(), "{id} is drained and has work");
+    }
+    for (name, index, placement) in ledger.placements() {
+        assert!(
+            ledger.is_current(placement.node, placement.epoch),
+            "{name} {index} is placed without a lease"
+        );
+    }
+    for (name, workload) in &ledger.workloads {
+        for (index, slot) in &workload.slots {
+            assert_eq!(
+                slot.waits_for,
+                ledger.blocking_epoch(name, *index),
+                "{name} {index} waits for the wrong one"
+            );
+            assert!(slot.failure.is_none_or(|f| ledger.failures[&f].recovered_at.is_none()));
+            assert!(
+                *index < workload.spec.replicas || slot.placement.is_some(),
+                "an empty surplus slot stayed"
+            );
+        }
+    }
+    let unlinked = |id: FailureId, f: &Failure| ledger.failure_of(&f.subject) != Some(id);
+    assert!(!ledger.open_failures().any(|(id, f)| unlinked(id, f)), "an open failure that nothing can close");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_proposed_the_promises_hold(wishes in vec((wish(), 0u64..400), 1..120)) {
+        let mut script = Script::new();
+        let mut twin = Script::new();
+        let mut model = Model::default();
+        for (wish, passed_ms) in &wishes {
+            let body = proposal(&script.ledger, wish);
+            for script in [&mut script, &mut twin] {
+                script.now_ms += passed_ms;
+            }
+            let before = script.ledger.clone();
+            let reply = script.propose(body.clone());
+            if let Reply::Rejected(rejection) = &reply {
+                let (applied, clock, format) = (script.ledger.applied, script.ledger.clock, script.ledger.format);
+                let same = Ledger { applied, clock, format, ..before } == script.ledger;
+                prop_assert!(same, "a refusal changed something: {rejection:?} {body:?}");
+            }
+            model.check(&script.ledger, &body, &reply);
+            consistent(&script.ledger);
+            prop_assert_eq!(twin.propose(body), reply);
+        }
+        prop_assert_eq!(script.ledger, twin.ledger);
+    }
+}

@@ -1,0 +1,100 @@
+//! What is heard: heartbeats and records of others, and what they say of this agent itself.
+//!
+//! Not here: the rules of merging (`table`), and what is said in turn (`speak`).
+
+use super::*;
+
+impl Membership {
+    pub(super) fn hear(&mut self, now: Instant, heartbeat: &Heartbeat, effects: &mut Vec<Effect>) {
+        let from = heartbeat.from;
+        for record in heartbeat.deltas.iter().take(FULL_MAX) {
+            self.merge(now, record, effects);
+        }
+        if from == self.me.node {
+            self.meet_myself(now, heartbeat.session, effects);
+            return;
+        }
+        let current = self.table.get(from).map(|m| m.record.incarnation);
+        let Some(link) = self.links.get_mut(&from) else { return };
+        let sessions = link.sessions.get_or_insert_with(|| Sessions::new(heartbeat.session, now));
+        if let Some(sessions) = sessions.heard(now, heartbeat.session) {
+            effects.push(Effect::Duplicate { node: from, sessions });
+        }
+        // The last words of an earlier life are no sign of the present one.
+        if current.is_some_and(|current| heartbeat.incarnation < current)
+            && link.edge.is_of_another(heartbeat.session)
+        {
+            return;
+        }
+        if link.edge.heard(now, heartbeat.session, heartbeat.seq) && heartbeat.exchange == Exchange::Ask {
+            link.answer();
+        }
+    }
+
+    /// Takes one record from gossip.
+    pub(super) fn merge(&mut self, now: Instant, record: &MemberRecord, effects: &mut Vec<Effect>) {
+        if record.node == self.me.node {
+            self.hear_of_myself(now, record, effects);
+        } else {
+            let change = self.table.merge(record);
+            self.follow(now, change, effects);
+        }
+    }
+
+    /// What a change of the table brings with it.
+    pub(super) fn follow(&mut self, now: Instant, change: Option<Change>, effects: &mut Vec<Effect>) {
+        match change {
+            None => {}
+            Some(Change::Removed { node }) => {
+                // A stream that stands is still there should the node be taken in again.
+                if !self.is_open(node) {
+                    self.links.remove(&node);
+                }
+                self.rewire = true;
+                self.gossip.drop(node);
+                effects.push(Effect::Removed { node });
+            }
+            Some(Change::Updated { node, before }) => {
+                let record = self.table.get(node).expect("it was just updated").record.clone();
+                let link = self.links.entry(node).or_insert_with(|| Link::new(now));
+                if before == Some(MemberState::Suspect) && record.state == MemberState::Alive {
+                    link.edge.vouched(now);
+                }
+                self.rewire = true;
+                self.gossip.tell(node, self.table.len());
+                effects.push(Effect::Changed { record, before });
+            }
+        }
+    }
+
+    /// Somebody says something of this agent that it didn't say itself: it says otherwise, and louder.
+    pub(super) fn hear_of_myself(&mut self, now: Instant, said: &MemberRecord, effects: &mut Vec<Effect>) {
+        let foreign = said.session != self.me.session;
+        let wrong = said.state != MemberState::Alive || foreign;
+        if self.leaving || said.incarnation < self.me.incarnation || !wrong {
+            return;
+        }
+        self.me.incarnation = Incarnation(said.incarnation.0.saturating_add(1));
+        self.tell_of_myself();
+        effects.push(Effect::Refuted { incarnation: self.me.incarnation });
+        if foreign && said.state <= MemberState::Suspect {
+            self.meet_myself(now, said.session, effects);
+        }
+    }
+
+    pub(super) fn tell_of_myself(&mut self) {
+        // Removed by a view, it isn't a member any more, whatever it thinks of itself.
+        if self.table.get(self.me.node).is_some() {
+            self.table.set(self.me.clone());
+            self.gossip.tell(self.me.node, self.table.len());
+        }
+    }
+
+    /// Another session speaks as this node, and so does this one.
+    fn meet_myself(&mut self, now: Instant, session: SessionId, effects: &mut Vec<Effect>) {
+        let found = self.my_sessions.heard(now, session);
+        if let Some(sessions) = self.my_sessions.heard(now, self.me.session).or(found) {
+            effects.push(Effect::Duplicate { node: self.me.node, sessions });
+        }
+    }
+}

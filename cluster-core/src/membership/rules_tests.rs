@@ -1,0 +1,147 @@
+//! Rules that one machine keeps by itself, where the lab's hosts would make up for each other.
+
+use super::{lab::*, *};
+use crate::{
+    cut::{self, Cut},
+    ids::ViewEpoch,
+    timing::LAN,
+};
+
+fn at(ms: u64) -> Instant {
+    Instant::from_millis(ms)
+}
+
+/// Heartbeats that come at these gaps, then silence: after how long is it suspicious?
+fn suspected_after(gaps: &[u64]) -> u64 {
+    let mut now = 0;
+    let mut edge = Edge::new(at(now));
+    for (seq, gap) in gaps.iter().cycle().take(200).enumerate() {
+        now += gap;
+        edge.heard(at(now), SessionId(1), seq as u64 + 1);
+    }
+    (0..10_000).find(|ms| edge.is_suspicious(at(now + ms), &LAN)).unwrap()
+}
+
+#[test]
+fn history_decides_between_floor_and_ceiling() {
+    let steady = suspected_after(&[400]);
+    assert!((905..1_000).contains(&steady), "{steady}");
+    let rough = suspected_after(&[300, 400, 500, 600]);
+    assert!((steady + 50..1_400).contains(&rough), "{rough}");
+    assert_eq!(suspected_after(&[100, 1_100]), 1_400, "never later than the ceiling");
+    assert_eq!(suspected_after(&[20]), 900, "never sooner than the floor");
+}
+
+#[test]
+fn a_repeated_heartbeat_is_no_sign_of_life() {
+    let mut edge = Edge::new(at(0));
+    assert!(edge.heard(at(100), SessionId(1), 7));
+    assert!(!edge.heard(at(1_600), SessionId(1), 7));
+    assert!(edge.is_suspicious(at(1_600), &LAN));
+}
+
+#[test]
+fn a_stall_is_counted_once_and_noise_not_at_all() {
+    let mut health = LocalHealth::new(&LAN, at(0));
+    assert_eq!(health.observe(at(120)), Duration::ZERO);
+    assert_eq!(health.observe(at(620)), Duration::from_millis(450));
+    assert_eq!(health.late(at(620), Duration::from_millis(400)), Duration::ZERO);
+    assert_eq!(health.late(at(670), Duration::from_millis(200)), Duration::from_millis(50));
+    assert_eq!(health.score(), 2);
+}
+
+#[test]
+fn news_is_told_a_few_times() {
+    let mut table = Table::default();
+    let mut gossip = Gossip::default();
+    (0..20).for_each(|host| _ = table.merge(&record(host, 1, 1)));
+    (0..20).for_each(|host| gossip.tell(id(host), 20));
+    let told: Vec<usize> = (0..40).map(|_| gossip.news(&table).len()).collect();
+    assert!(told.iter().all(|n| *n <= DELTAS_MAX));
+    assert_eq!(told.iter().sum::<usize>(), 20 * 17);
+}
+
+fn sends(effects: &[Effect], peer: NodeId) -> Vec<&Heartbeat> {
+    let to_peer = |e| match e {
+        &Effect::Send { to, ref heartbeat } if to == peer => Some(heartbeat),
+        _ => None,
+    };
+    effects.iter().filter_map(to_peer).collect()
+}
+
+#[test]
+fn the_accused_is_told_until_it_refutes() {
+    let mut lab = Lab::formed(3, 1);
+    lab.run_to(5_000);
+    lab.power_off(2);
+    lab.run_to(60_000);
+    let (now, mut effects) = (lab.now, Vec::new());
+    lab.hosts[0].members.step(now, Event::StreamOpened { peer: id(2) }, &mut effects);
+    assert_eq!(sends(&effects, id(2))[0].exchange, Exchange::Ask, "a new stream begins with a full exchange");
+    let told = |h: &&Heartbeat| h.deltas.iter().any(|r| r.node == id(2) && r.state == MemberState::Dead);
+    effects.clear();
+    for ms in (50..30_000).step_by(50) {
+        lab.hosts[0].members.step(now + Duration::from_millis(ms), Event::Tick, &mut effects);
+    }
+    let to_it: Vec<&Heartbeat> = sends(&effects, id(2));
+    assert!(to_it.len() > 70 && to_it.iter().all(told), "each of {} says so", to_it.len());
+}
+
+#[test]
+fn a_stream_that_ended_and_stands_again_is_forgotten() {
+    let mut lab = Lab::formed(3, 1);
+    lab.run_to(5_000);
+    lab.break_streams(2, true);
+    lab.run_to(8_000);
+    assert_eq!(lab.hosts[0].members.report(lab.now).silences, []);
+}
+
+#[test]
+fn halves_without_seeds_find_each_other_by_their_dead() {
+    let mut lab = Lab::formed(4, 1);
+    (0..4).for_each(|host| lab.member(host, Event::Seeds(vec![])));
+    lab.run_to(5_000);
+    lab.lower_dials = true;
+    lab.split(&[3]);
+    lab.run_to(30_000);
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive, n4 dead");
+    lab.cuts.clear();
+    lab.run_to(45_000);
+    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive, n4 alive");
+}
+
+/// Its own machine's stalls are not held against whom only others hear.
+#[test]
+fn a_leader_that_was_paused_waits_for_its_observers() {
+    let mut lab = Lab::formed(5, 1);
+    lab.run_to(10_000);
+    lab.cuts.extend([(3, 0), (0, 3)]);
+    for round in 1..6 {
+        lab.run_to(10_100 + round * 6_000);
+        lab.pause(0, 3_000);
+    }
+    lab.run_to(50_000);
+    assert_eq!(lab.declarations(), []);
+}
+
+#[test]
+fn a_node_that_came_up_by_the_ledger_gave_a_sign_of_life() {
+    let lab = Lab::formed(2, 1);
+    let mut cut = Cut::new(id(0), LAN, at(0));
+    let mut effects = Vec::new();
+    let mut view = lab.view.clone();
+    cut.step(at(0), cut::Event::View(view.clone()), &mut effects);
+    cut.step(at(0), cut::Event::Leading(true), &mut effects);
+    let silence = |ms| Silence { node: id(1), silence: Duration::from_millis(ms), never: false, ended: None };
+    for ms in (0..3_900).step_by(50) {
+        if ms == 2_000 {
+            view.epoch = ViewEpoch(view.epoch.0 + 1);
+            view.members.iter_mut().for_each(|m| m.incarnation.0 += 1);
+            cut.step(at(ms), cut::Event::View(view.clone()), &mut effects);
+        }
+        let report = Report { observer: id(0), view: view.epoch, silences: vec![silence(ms)] };
+        cut.step(at(ms), cut::Event::Report(report), &mut effects);
+        cut.step(at(ms), cut::Event::Tick, &mut effects);
+    }
+    assert!(!effects.iter().any(|e| matches!(e, cut::Effect::Declare(_))), "{effects:?}");
+}
