@@ -86,6 +86,10 @@ impl Joiner {
                         Err(error) => return error,
                     },
                     Err(peer::PeerError::Refused(why)) => Some(format!("{address}: {why}")),
+                    Err(peer::PeerError::Taken(why)) => {
+                        let _stopping = self.inputs.send(Input::Taken(why)).await;
+                        None
+                    }
                     Err(peer::PeerError::Unreachable(_)) => None,
                 };
                 if let Some(trouble) = trouble
@@ -134,13 +138,7 @@ impl Joiner {
     async fn met(&self, meeting: Meeting) -> Result<Option<String>, StorageError> {
         let other = &meeting.sender;
         if other.node == self.identity.node {
-            return Ok((other.session != self.identity.session).then(|| {
-                format!(
-                    "another agent runs as node {} ({}): its data directory is a copy of this one; \
-                         stop one of the two and give it an empty data_dir",
-                    other.node, other.name
-                )
-            }));
+            return Ok(None);
         }
         if meeting.cluster_name != self.identity.cluster_name {
             return Ok(Some(format!(
