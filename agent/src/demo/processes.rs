@@ -3,7 +3,7 @@
 //! An agent's guards are its children, their trees are theirs, and what loses its parent comes to the demo, which is
 //! a subreaper. So nothing that stands elsewhere in the process tree can be hit.
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, thread,
@@ -21,17 +21,15 @@ fn parents() -> BTreeMap<i32, i32> {
     pids.filter_map(|pid| Some((pid, parent(pid)?))).collect()
 }
 
-/// `None` for one that is gone, or dead and not collected by its parent yet.
+/// Also of a dead one that isn't collected yet: while its last thread ends, its children are still below it.
 fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(parent)
+    fields.nth(1)?.parse().ok()
 }
 
-/// All living descendants of `root`, without those at or below one of `spared`.
+/// All descendants of `root`, without those at or below one of `spared`.
 pub fn below(root: i32, spared: &BTreeSet<i32>) -> BTreeSet<i32> {
     let parents = parents();
     let mut found = BTreeSet::new();
@@ -87,10 +85,10 @@ pub fn end_all(first: &[i32], spared: &BTreeSet<i32>) -> BTreeSet<i32> {
 
 /// Collects every child that ended, those among them that were left to the demo.
 pub fn reap() {
-    while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }
 
-/// Whether it lives as a child of the demo; a pid that was used again is somebody else's child.
+/// Whether it is there as a child of the demo; a pid that was used again is somebody else's child.
 pub fn is_child(pid: i32) -> bool {
     parent(pid) == Some(own())
 }

@@ -242,17 +242,20 @@ impl Story {
     fn delivered(&mut self, at_ms: u64, delivery: &Delivery) {
         let mine = delivery.alert == "NodeDead"
             && delivery.labels.get("node").is_some_and(|node| *node == self.victim);
-        let event = match delivery.status.as_str() {
+        match delivery.status.as_str() {
             "firing" => {
                 self.firing += u32::from(mine);
-                "alert_firing"
+                let details = format!("{} {}", delivery.alert, delivery.summary);
+                self.timeline.event(at_ms, "alert_firing", &details);
             }
             _ => {
                 self.resolved += u32::from(mine);
-                "alert_resolved"
+                // The summary is still that of the beginning.
+                let subject = delivery.labels.get("node").or_else(|| delivery.labels.get("workload"));
+                let details = format!("{} {}", delivery.alert, subject.map_or("", String::as_str));
+                self.timeline.event(at_ms, "alert_resolved", &details);
             }
-        };
-        self.timeline.event(at_ms, event, &format!("{} {}", delivery.alert, delivery.summary));
+        }
     }
 }
 
