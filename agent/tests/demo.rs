@@ -2,6 +2,8 @@
 //!
 //! Not here: what happens in the cluster meanwhile; the demo itself checks that, and says `FAIL` otherwise.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,

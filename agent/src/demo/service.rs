@@ -59,9 +59,7 @@ fn run(arguments: &[OsString]) -> Result<(), String> {
     }
     let listener = bind(port).map_err(|e| format!("can't listen on 127.0.0.1:{port}: {e}"))?;
     println!("{} {} on {}, generation {}", me.workload, me.index, me.node, me.generation);
-    let mut count = 0_u64;
-    for client in listener.incoming() {
-        count += 1;
+    for (count, client) in (1_u64..).zip(listener.incoming()) {
         // A client that went away misses nothing.
         let _gone = client.and_then(|client| answer(client, &me, count));
     }
