@@ -26,6 +26,8 @@ const PORT_TRIES: u32 = 200;
 const SERVICE_PORTS: u16 = 1 + super::REPLICAS;
 /// The end of an agent's log that is shown when it ended by itself.
 const LOG_SHOWN: usize = 400;
+/// The newest warnings of each agent that are shown when the demo fails.
+const WARNINGS_SHOWN: usize = 5;
 
 pub struct Host {
     pub name: String,
@@ -156,6 +158,18 @@ impl Hosts {
         let shown: Vec<char> = log.trim().chars().rev().take(LOG_SHOWN).collect();
         let said = shown.into_iter().rev().collect();
         Err(DemoError::AgentEnded { name: host.name.clone(), said })
+    }
+
+    /// What the agents found worth a warning: their logs go with them.
+    pub fn show_warnings(&self) {
+        for host in &self.all {
+            let log = fs::read_to_string(host.log()).unwrap_or_default();
+            let warnings: Vec<&str> =
+                log.lines().filter(|l| l.contains("WARN") || l.contains("ERROR")).collect();
+            for line in &warnings[warnings.len().saturating_sub(WARNINGS_SHOWN)..] {
+                eprintln!("{}: {line}", host.name);
+            }
+        }
     }
 
     fn spared(&self) -> BTreeSet<i32> {
