@@ -3,7 +3,7 @@
 //! With a directory for stamps it also keeps a truth that no agent can colour: from when to when, by the host's own
 //! clock, each of its runs was alive.
 
-use crate::workload::sys;
+use crate::clock;
 use std::{
     ffi::OsString,
     fs,
@@ -127,9 +127,9 @@ pub struct Stamp {
 fn keep_stamping(me: &Me, dir: &Path) -> io::Result<()> {
     let path = dir.join(format!("{}.{}.{}", me.workload, me.index, me.instance));
     let file = fs::OpenOptions::new().create_new(true).write(true).open(path)?;
-    let (generation, node, first) = (me.generation, me.node.clone(), sys::clocks().boot.as_nanos());
+    let (generation, node, first) = (me.generation, me.node.clone(), clock::now().boot.as_nanos());
     let stamp = move || {
-        let last = sys::clocks().boot.as_nanos();
+        let last = clock::now().boot.as_nanos();
         file.write_all_at(format!("{generation:020} {first:020} {last:020} {node}\n").as_bytes(), 0)
     };
     stamp()?;

@@ -3,10 +3,8 @@
 //! Events reach the demo by several ways, and not in order. A line waits a moment, so that an earlier one can still
 //! come before it.
 
-use std::{
-    io::Write as _,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use crate::clock;
+use std::io::Write as _;
 
 /// How long a line waits for earlier ones.
 const SETTLE_MS: u64 = 120;
@@ -14,8 +12,7 @@ const SETTLE_MS: u64 = 120;
 /// UTC in milliseconds, as in the ledger: everything here happens on one machine.
 #[must_use]
 pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    clock::wall().0
 }
 
 pub struct Timeline {
