@@ -15,8 +15,6 @@ pub enum Input {
     Beat(Box<Beat>, Instant),
     /// An agent of this cluster that was met: a seed, a joiner, or a probed address.
     Met(Meeting),
-    /// Another living process speaks as this node, says somebody who hears it.
-    Taken(String),
     /// A voter's word on a revoked epoch, received at this moment.
     Promise { voter: NodeId, epoch: LeaseEpoch, remaining: Duration },
     /// What became of one attempt at a notification.

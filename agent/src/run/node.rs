@@ -50,12 +50,6 @@ const TICK: Duration = Duration::from_millis(40);
 const LATE: Duration = Duration::from_millis(80);
 /// A `NodeUp` without an answer is proposed again after this.
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
-/// A node that starts meets somebody first, if anybody can be met within this.
-const MEET_FIRST: Duration = Duration::from_millis(400);
-/// Another process of this node that wasn't heard of for so long is gone.
-const TAKEN_FOR: Duration = Duration::from_millis(1_500);
-/// An agent whose identity another one uses for so long ends.
-const GIVE_WAY_AFTER: Duration = Duration::from_secs(5);
 /// Between two attempts to learn whether a leader's process still accepts connections.
 const LEADER_CHECK_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -97,13 +91,6 @@ pub struct Node {
     seen_view: Option<(ViewEpoch, u64)>,
     joining: Option<Instant>,
     join_refused: Option<String>,
-    /// Since when, and until when, another process was heard as this node.
-    taken: Option<(Instant, Instant)>,
-    met_somebody: bool,
-    cleared: bool,
-    /// Streams to open once cleared.
-    deferred: BTreeMap<NodeId, String>,
-    started_at: Instant,
     leaving: bool,
     ticked_at: Instant,
     members_due: Instant,
@@ -132,11 +119,6 @@ impl Node {
             seen_view: None,
             joining: None,
             join_refused: None,
-            taken: None,
-            met_somebody: false,
-            cleared: false,
-            deferred: BTreeMap::new(),
-            started_at: now,
             leaving: false,
             ticked_at: now,
             members_due: now,
@@ -200,11 +182,7 @@ impl Node {
         let now = clock::raw();
         match input {
             Input::Beat(beat, at) => self.beat(now, *beat, at),
-            Input::Met(meeting) => {
-                self.met_somebody = true;
-                self.met(now, meeting);
-            }
-            Input::Taken(why) => self.taken(now, why),
+            Input::Met(meeting) => self.met(now, meeting),
             Input::Promise { voter, epoch, remaining } => {
                 self.lead(|leader, ledger, live| leader.promise(now, ledger, live, voter, epoch, remaining));
             }
@@ -250,16 +228,6 @@ impl Node {
             && self.voters.contains_key(&from)
         {
             leader.ack_ages(now, from, ack_ages);
-        }
-    }
-
-    /// Somebody hears another process of this very node. The last heartbeats of an earlier life look like that, too;
-    /// so this agent holds back for a while before it gives way.
-    fn taken(&mut self, now: Instant, why: String) {
-        let first = self.taken.filter(|(_, last)| now.since(*last) < TAKEN_FOR).map_or(now, |(first, _)| first);
-        self.taken = Some((first, now));
-        if now.since(first) >= GIVE_WAY_AFTER {
-            self.join_refused = Some(why);
         }
     }
 
@@ -354,7 +322,6 @@ impl Node {
             self.seen_index = index;
             self.ledger_changed(now);
         }
-        self.clear(now);
         self.join(now);
         let wanted = self.p.instances.need_lease();
         self.p.lease.settle(self.p.stored.cluster(), wanted);
@@ -457,27 +424,10 @@ impl Node {
         self.p.lease.granted(epoch, groups, config, lease, &self.voters);
     }
 
-    /// A copied data directory must not speak as the node that it was copied from. So a process that starts neither
-    /// gossips nor joins until it met somebody who hears nobody else of its name, or nobody could be met.
-    fn clear(&mut self, now: Instant) {
-        let alone = !self.met_somebody && now.since(self.started_at) < MEET_FIRST;
-        let taken = self.taken.is_some_and(|(_, last)| now.since(last) < TAKEN_FOR);
-        if self.cleared || alone || taken {
-            return;
-        }
-        self.cleared = true;
-        for (peer, address) in std::mem::take(&mut self.deferred) {
-            self.connect(peer, address);
-        }
-    }
-
     /// Asks for its place in the ledger whenever it isn't there as it should be.
     fn join(&mut self, now: Instant) {
         let me = self.p.identity.node;
         if self.leaving || self.p.stored.cluster().is_none() {
-            return;
-        }
-        if !self.cleared {
             return;
         }
         if self.joining.is_some_and(|at| now.since(at) < JOIN_AGAIN) {
@@ -547,7 +497,6 @@ impl Node {
                 Effect::Send { to, heartbeat } => self.send(now, to, heartbeat),
                 Effect::Connect { peer, address } => self.connect(peer, address),
                 Effect::Disconnect { peer } => {
-                    self.deferred.remove(&peer);
                     self.gossip.remove(&peer);
                     self.connected.remove(&peer);
                 }
@@ -595,10 +544,6 @@ impl Node {
     }
 
     fn connect(&mut self, peer: NodeId, address: String) {
-        if !self.cleared {
-            self.deferred.insert(peer, address);
-            return;
-        }
         if self.gossip.get(&peer).is_some_and(|s| s.address == address) {
             return;
         }
