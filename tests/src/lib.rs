@@ -1,1 +1,3 @@
-//! stub
+//! What tests the whole product: the lab runs the real binary on many hosts of one machine.
+
+pub mod lab;
