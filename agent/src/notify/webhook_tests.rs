@@ -6,7 +6,7 @@ use axum::{
     body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode},
-    routing::post,
+    routing,
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
@@ -23,8 +23,8 @@ async fn receiver(status: u16) -> (SocketAddr, Received) {
         (StatusCode::from_u16(status).unwrap(), [("location", "/elsewhere")], "x".repeat(100_000))
     };
     let router = Router::new()
-        .route("/hook", post(answer.clone()))
-        .route("/elsewhere", post(answer))
+        .route("/hook", routing::post(answer))
+        .route("/elsewhere", routing::post(answer))
         .with_state(received.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -4,7 +4,7 @@
 use super::{input::Input, propose::Proposer, replica::Replica};
 use crate::{
     clock,
-    consensus::Consensus,
+    consensus::{self, Consensus},
     notify,
     shared::Identity,
     wire::{client::Peers, codec, peer},
@@ -27,6 +27,8 @@ use tokio::sync::mpsc;
 
 /// One question for a promise.
 const PROMISE_TIMEOUT: Duration = Duration::from_millis(400);
+/// Between two looks of a new leader whether a majority has answered it.
+const ANNOUNCE_AGAIN: Duration = Duration::from_millis(10);
 /// A quorum that takes longer to confirm a leader confirms nothing that it saw before.
 const CONFIRM_TIMEOUT: Duration = Duration::from_millis(300);
 /// An end of a lease that the ledger doesn't show after this long is proposed again.
@@ -75,12 +77,33 @@ impl Leader {
             lost_proposed: BTreeMap::new(),
             office,
         };
-        if this.office.replica.read(|l| l.cluster.is_none()) {
-            let (name, settings) = (this.office.identity.cluster_name.clone(), this.office.settings.clone());
-            this.propose_as(RequestId(cluster.0), Body::Founded { cluster, name, settings });
-        }
-        this.propose(Body::LeaderElected { node: me });
+        this.announce();
         this
+    }
+
+    /// Says in the ledger who leads; the first leader of a cluster founds it there. A new leader may not write before
+    /// a majority has answered it, so this waits for that.
+    fn announce(&self) {
+        let (office, cluster, term) = (self.office.clone(), self.cluster, self.term);
+        // Ends when the entries stand, or when this term is over.
+        tokio::spawn(async move {
+            while !matches!(office.consensus.confirm_leader().await, Ok(confirmed) if confirmed == term) {
+                let status = office.consensus.status();
+                if status.term != term || status.role != consensus::Role::Leader {
+                    return;
+                }
+                tokio::time::sleep(ANNOUNCE_AGAIN).await;
+            }
+            let actor = format!("node:{}", office.identity.name);
+            if office.replica.read(|l| l.cluster.is_none()) {
+                let (name, settings) = (office.identity.cluster_name.clone(), office.settings.clone());
+                let founded = Body::Founded { cluster, name, settings };
+                let command = Proposer::command(actor.clone(), RequestId(cluster.0), founded);
+                write(&office.consensus, command, "Founded").await;
+            }
+            let elected = Body::LeaderElected { node: office.identity.node };
+            write(&office.consensus, Proposer::command(actor, RequestId(0), elected), "LeaderElected").await;
+        });
     }
 
     /// How long until this epoch is safe, once enough voters promised.
@@ -257,7 +280,12 @@ impl Leader {
 
     /// A decision. Whether it stands, the ledger shows; the machines propose again what it doesn't.
     fn propose(&self, body: Body) {
-        self.propose_as(RequestId(0), body);
+        let actor = format!("node:{}", self.office.identity.name);
+        let kind = format!("{body:?}");
+        let command = Proposer::command(actor, RequestId(0), body);
+        let consensus = self.office.consensus.clone();
+        // Bounded by consensus' own limit of proposals in flight, and ended by its time-out.
+        tokio::spawn(async move { write(&consensus, command, &kind).await });
     }
 
     /// A decision that rests on what others don't say. A leader that is itself cut off hears nobody; its proposal would
@@ -272,15 +300,6 @@ impl Leader {
                 write(&consensus, command, &kind).await;
             }
         });
-    }
-
-    fn propose_as(&self, request: RequestId, body: Body) {
-        let actor = format!("node:{}", self.office.identity.name);
-        let kind = format!("{body:?}");
-        let command = Proposer::command(actor, request, body);
-        let consensus = self.office.consensus.clone();
-        // Bounded by consensus' own limit of proposals in flight, and ended by its time-out.
-        tokio::spawn(async move { write(&consensus, command, &kind).await });
     }
 }
 

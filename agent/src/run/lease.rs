@@ -213,7 +213,10 @@ impl Core {
         let RenewalAnswer { voter, session, nonce, verdict } = answer;
         let event = match verdict {
             Verdict::Acked => Event::Ack { voter, session, nonce },
-            Verdict::Refused(reason) => Event::Refused { voter, session, nonce, reason },
+            Verdict::Refused(reason) => {
+                tracing::debug!(%voter, ?reason, "a voter didn't acknowledge a renewal");
+                Event::Refused { voter, session, nonce, reason }
+            }
         };
         self.step_locked(state, event);
     }

@@ -22,6 +22,7 @@ use crate::{
     clock,
     config::AgentConfig,
     consensus::{Consensus, ConsensusError, Settings as RaftSettings, Store, Timings},
+    http::Pulse,
     notify,
     security::{Tls, TlsError},
     shared::{Identity, Live, Shared},
@@ -214,6 +215,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         inputs: inputs.clone(),
         settings,
     };
+    let pulse = Arc::new(Pulse::default());
     let node = node::Node::new(
         node::Parts {
             boot,
@@ -232,12 +234,13 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
             live: live_tx,
             heard,
             local_events,
+            pulse: pulse.clone(),
             identity: identity.clone(),
         },
         stream_events,
     );
     let (stop_tx, stop) = watch::channel(false);
-    serve::http(&mut tasks, http, shared.clone());
+    serve::http(&mut tasks, http, shared.clone(), pulse, stop.clone());
     serve::grpc(&mut tasks, grpc, tls.as_ref(), handler, &shared, stop.clone());
     serve::signals(&mut tasks, stop_tx);
     tracing::info!(node = %identity.node, name = identity.name, address = identity.address, "the agent runs");

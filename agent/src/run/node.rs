@@ -16,6 +16,7 @@ use super::{
 use crate::{
     clock,
     consensus::{self, Consensus},
+    http::Pulse,
     limits::LOOP_QUEUE,
     shared::{Identity, Live},
     wire::{
@@ -71,6 +72,8 @@ pub struct Parts {
     pub live: watch::Sender<Arc<Live>>,
     pub heard: watch::Receiver<Heard>,
     pub local_events: broadcast::Sender<Event>,
+    /// What `/healthz` listens to: this loop turns.
+    pub pulse: Arc<Pulse>,
 }
 
 pub struct Node {
@@ -99,6 +102,8 @@ impl Node {
         let mut members = Membership::new(p.record.clone(), p.timing, now, rand::random());
         members.step(now, membership::Event::Seeds(p.seeds.clone()), &mut Vec::new());
         let cut = Cut::new(p.identity.node, p.timing, now);
+        // Gossip tells of others; that this agent is here, it knows.
+        let heard = LiveView { heard: BTreeMap::from([(p.identity.node, recovery::Heard::Alive)]) };
         Self {
             p,
             members,
@@ -107,7 +112,7 @@ impl Node {
             gossip: BTreeMap::new(),
             connected: BTreeSet::new(),
             stream_events,
-            heard: LiveView::default(),
+            heard,
             voters: BTreeMap::new(),
             voter_config: LogId::default(),
             seen_index: 0,
@@ -268,6 +273,7 @@ impl Node {
     }
 
     fn tick(&mut self) {
+        self.p.pulse.beat();
         let now = clock::raw();
         let behind = now.since(self.ticked_at).saturating_sub(TICK);
         self.ticked_at = now;

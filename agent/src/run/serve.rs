@@ -2,6 +2,7 @@
 
 use super::{AgentError, handler::Handler, propose::Proposer};
 use crate::{
+    http,
     limits::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAMS_PER_CONNECTION},
     security::Tls,
     shared::{LogReader, Raft as _, Shared},
@@ -55,9 +56,18 @@ pub fn grpc(
     });
 }
 
-pub fn http(tasks: &mut JoinSet<()>, listener: TcpListener, shared: Arc<Shared>) {
+pub fn http(
+    tasks: &mut JoinSet<()>,
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    pulse: Arc<http::Pulse>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let stopped = async move {
+        let _stopping = stop.changed().await;
+    };
     tasks.spawn(async move {
-        if let Err(error) = crate::http::serve(listener, shared).await {
+        if let Err(error) = http::serve(listener, http::router(shared, pulse), stopped).await {
             tracing::error!(%error, "the HTTP server ended");
         }
     });

@@ -9,6 +9,10 @@ mod events;
 mod failures;
 mod nodes;
 mod status;
+#[cfg(test)]
+mod status_tests;
+#[cfg(test)]
+pub(crate) mod testing;
 mod workloads;
 
 pub use events::event;

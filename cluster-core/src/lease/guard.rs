@@ -41,6 +41,13 @@ pub fn kill_at(deadline: Clocks, now: Clocks) -> Instant {
     now.boot + left.saturating_sub(KILL_BEFORE)
 }
 
+/// Whether it is worth starting something under this deadline. With less left its guard would kill it, or refuse to
+/// begin, at once, and the node would try again and again.
+#[must_use]
+pub fn has_room(deadline: Clocks, now: Clocks) -> bool {
+    kill_at(deadline, now) >= now.boot + KILL_BEFORE
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +88,11 @@ mod tests {
         assert_eq!(kill_at(at(3_000, 2_900), at(1_000, 900)), Instant::from_millis(2_900));
         assert_eq!(kill_at(at(3_000, 1_900), at(1_000, 900)), Instant::from_millis(1_900));
         assert_eq!(kill_at(at(1_050, 950), at(1_000, 900)), Instant::from_millis(1_000));
+    }
+
+    #[test]
+    fn nothing_starts_shortly_before_the_end() {
+        assert!(has_room(at(1_200, 1_200), at(1_000, 1_000)));
+        assert!(!has_room(at(1_200, 1_199), at(1_000, 1_000)));
     }
 }

@@ -14,7 +14,7 @@ mod promise;
 mod quorum;
 
 pub use book::{Book, Fact, Refusal, Verdict, concerns};
-pub use guard::{KILL_BEFORE, Page, accept, kill_at};
+pub use guard::{KILL_BEFORE, Page, accept, has_room, kill_at};
 pub use holder::{Effect, Event, Grant, Holder, Renewal};
 pub use lost::{Loss, Lost, Observed};
 pub use promise::Collector;

@@ -14,6 +14,10 @@ mod page;
 mod plan;
 mod raft;
 mod specs;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod workload;
 

@@ -179,7 +179,7 @@ mod tests {
         assert!(refused(|s| s.kind = 77).contains("kind"));
         assert!(refused(|s| s.exec = None).contains("exec"));
         assert!(refused(|s| s.priority = 300).contains("priority"));
-        assert!(refused(|s| drop(s.ports.insert("http".into(), 65_536))).contains("port http"));
+        assert!(refused(|s| s.ports = [("http".to_owned(), 65_536)].into()).contains("port http"));
         assert!(workloads(vec![spec("a"), spec("a")]).is_err());
         assert!(workloads(Vec::new()).is_err());
     }

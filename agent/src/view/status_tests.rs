@@ -1,0 +1,125 @@
+//! What `status` says of a healthy, a hurt and a leaderless cluster.
+
+use super::testing::Stage;
+use crate::shared::LiveState;
+use cluster_core::{
+    ids::NodeId,
+    ledger::{AlertingConfig, Body, Channel, Route, Subject},
+};
+use holdfast_proto::v1::{self, Health, InstanceState, NodeState};
+use std::time::Duration;
+
+fn with_route(stage: &mut Stage) {
+    let channels = [("log".to_owned(), Channel::Console)].into();
+    let routes = vec![Route { channels: vec!["log".into()] }];
+    stage.play(Body::AlertingApplied { config: AlertingConfig { channels, routes } });
+}
+
+fn said(status: &v1::GetStatusResponse, words: &str) -> bool {
+    status.reasons.iter().any(|reason| reason.contains(words))
+}
+
+#[test]
+fn a_healthy_cluster_gives_no_reasons() {
+    let mut stage = Stage::healthy();
+    with_route(&mut stage);
+    let status = stage.view().status(true);
+    assert_eq!((status.health(), &status.reasons), (Health::Healthy, &Vec::new()));
+    assert_eq!((status.leader.as_deref(), status.voters, status.voters_online), (Some("n1"), 3, 3));
+    let counter = &status.workloads[0];
+    assert_eq!((counter.desired, counter.running, counter.healthy), (1, 1, 1));
+    let instance = &counter.instances[0];
+    assert_eq!((instance.node.as_deref(), instance.pid), (Some("n2"), Some(4711)));
+    assert_eq!(instance.state(), InstanceState::Running);
+    assert_eq!(status.nodes[1].workloads, ["counter"]);
+}
+
+#[test]
+fn without_a_route_it_says_so_and_stays_healthy() {
+    let status = Stage::healthy().view().status(true);
+    assert_eq!(status.health(), Health::Healthy);
+    assert!(said(&status, "holdfast alert apply"), "{:?}", status.reasons);
+}
+
+#[test]
+fn values_of_the_environment_are_hidden() {
+    let stage = Stage::healthy();
+    let shown = format!("{:?}", stage.view().workloads());
+    assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_suspect_node_degrades() {
+    let mut stage = Stage::healthy();
+    stage.live.members.get_mut(&NodeId(3)).expect("listed").state = LiveState::Suspect;
+    let status = stage.view().status(true);
+    assert_eq!((status.health(), status.voters_online), (Health::Degraded, 2));
+    assert_eq!(status.nodes[2].state(), NodeState::Suspect);
+    assert!(said(&status, "n3 isn't heard"), "{:?}", status.reasons);
+}
+
+#[test]
+fn a_dead_node_is_critical_while_its_singleton_waits_for_the_lease() {
+    let mut stage = Stage::healthy();
+    stage.die(2);
+    let status = stage.view().status(true);
+    assert_eq!(status.health(), Health::Critical);
+    assert!(said(&status, "Node n2 is dead") && said(&status, "Nothing of workload counter runs"));
+    assert_eq!(status.nodes[1].state(), NodeState::Dead);
+    assert_eq!(status.nodes[1].safe_to_start_in_ms, 2_000, "a whole lease until the voters have promised");
+    let instance = &status.workloads[0].instances[0];
+    assert_eq!((instance.state(), instance.node.clone()), (InstanceState::Lost, None));
+
+    let epoch = *stage.ledger.revocations.keys().next().expect("it was revoked");
+    stage.live.safe_in.insert(epoch, Duration::from_millis(640));
+    assert_eq!(stage.view().status(true).nodes[1].safe_to_start_in_ms, 640);
+}
+
+#[test]
+fn a_dead_node_without_work_degrades_and_its_failure_is_told() {
+    let mut stage = Stage::healthy();
+    stage.die(3);
+    stage.play(Body::FailureOpened { subject: Subject::Node(NodeId(3)), caused_by: None });
+    let status = stage.view().status(true);
+    assert_eq!((status.health(), status.open_failures), (Health::Degraded, 1));
+    let (id, failure) = stage.ledger.failures.first_key_value().expect("it was opened");
+    let shown = stage.view().failure(*id, failure);
+    assert_eq!(shown.subject, Some(v1::Subject { kind: "node".into(), name: "n3".into() }));
+    assert_eq!(shown.time_to_detect_ms, Some(failure.declared_at.0 - failure.last_seen_at.0));
+    assert_eq!((shown.time_to_recover_ms, shown.recovered_at), (None, None));
+}
+
+#[test]
+fn without_a_leader_it_is_critical_and_says_who_is_missing() {
+    let mut stage = Stage::healthy();
+    stage.live.leader = None;
+    for id in [2, 3] {
+        stage.live.members.get_mut(&NodeId(id)).expect("listed").state = LiveState::Dead;
+    }
+    let status = stage.view().status(false);
+    assert_eq!((status.health(), status.leader.clone(), status.consistent), (Health::Critical, None, false));
+    assert!(said(&status, "hears 1 of 3 voters and 2 are needed"), "{:?}", status.reasons);
+    assert!(said(&status, "n2, n3") && said(&status, "was not read through the leader"));
+    // Nobody decided that they are dead.
+    assert_eq!(status.nodes[1].state(), NodeState::Suspect);
+}
+
+#[test]
+fn what_was_planned_is_healthy() {
+    let mut stage = Stage::healthy();
+    stage.play(Body::WorkloadStopped { name: "counter".into() });
+    stage.play(Body::NodeDraining { node: NodeId(3) });
+    let status = stage.view().status(true);
+    assert_eq!(status.health(), Health::Healthy, "{:?}", status.reasons);
+    assert_eq!((status.workloads[0].desired, status.workloads[0].stopped), (0, true));
+}
+
+#[test]
+fn leases_are_estimated_by_voters_only() {
+    let mut stage = Stage::healthy();
+    let epoch = stage.ledger.nodes[&NodeId(2)].epoch;
+    stage.live.lease_remaining.insert(epoch, Duration::from_millis(1_650));
+    assert_eq!(stage.view().node(NodeId(2)).lease_remaining_ms, Some(1_650));
+    stage.live.is_voter = false;
+    assert_eq!(stage.view().node(NodeId(2)).lease_remaining_ms, None);
+}

@@ -1,0 +1,552 @@
+//! One agent's process: the core's real machines, wired as the product wires them, with a virtual world around them.
+//!
+//! Not here: what the world does with the output (see world.rs), the leader's part (see leader.rs), and what a node
+//! does with its placements (see runner.rs).
+
+use super::{
+    Breaks,
+    leader::Office,
+    raft::{Did, Entry, Raft, RaftDisk, RaftMsg, sync_time},
+    rng::Rng,
+    runner::{GuardFile, GuardNews, Runner},
+};
+use cluster_core::ids::{Generation, InstanceId};
+use cluster_core::{
+    cut::{self, Cut},
+    ids::{BootId, Incarnation, LeaseEpoch, LogId, NodeId, RequestId, SessionId},
+    instance,
+    lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict, concerns},
+    ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
+    membership::{self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, View},
+    time::{Clocks, Instant, WallTime},
+    timing::LAN,
+};
+use core::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    rc::Rc,
+};
+
+/// Commands that wait for the leader; more is a fault of the simulation.
+const OUTBOX_MAX: usize = 1_000;
+/// A command without an answer is sent again.
+const SEND_AGAIN: Duration = Duration::from_millis(400);
+/// So many entries lie between two snapshots.
+const SNAPSHOT_EVERY: u64 = 16;
+/// The entry that set the voters.
+pub const VOTER_CONFIG: LogId = LogId { term: 1, index: 1 };
+
+/// What survives the agent's process, and the host.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    pub raft: RaftDisk,
+    pub snapshot: Ledger,
+    pub incarnation: u64,
+    pub pages: BTreeMap<LeaseEpoch, Page>,
+    pub guards: BTreeMap<InstanceId, GuardFile>,
+    /// The highest generation of each slot that was told to have ended: never started again.
+    pub ended: BTreeMap<(String, u32), Generation>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Msg {
+    Heartbeat { beat: Heartbeat, ages: Vec<(NodeId, LeaseEpoch, Duration)> },
+    Hello(Hello),
+    Renew(Renewal),
+    Renewed { session: SessionId, nonce: u64, verdict: Verdict },
+    AskPromise { epoch: LeaseEpoch, at: LogId },
+    Promised { epoch: LeaseEpoch, remaining: Duration },
+    Raft(RaftMsg),
+    Propose(Rc<Command>),
+    Replied { request: RequestId },
+}
+
+#[derive(Clone, Debug)]
+pub enum Input {
+    Tick,
+    Msg {
+        from: NodeId,
+        msg: Msg,
+    },
+    StreamOpened {
+        peer: NodeId,
+    },
+    StreamEnded {
+        peer: NodeId,
+    },
+    Synced {
+        upto: u64,
+        version: u64,
+    },
+    /// The log was read to its end.
+    Replayed,
+    Guard(GuardNews),
+    /// An operator's command, given to this agent.
+    Order(Body),
+}
+
+/// What the world is to do.
+#[derive(Clone, Debug)]
+pub enum Out {
+    Send { to: NodeId, msg: Msg },
+    Connect { peer: NodeId },
+    Disconnect { peer: NodeId },
+    Probe { address: String },
+    Sync { after: Duration, upto: u64, version: u64 },
+    StartGuard { instance: InstanceId },
+    StopGuard { instance: InstanceId },
+    Committed { upto: u64 },
+    Applied { at: LogId, command: Rc<Command> },
+    Acknowledged { at: LogId },
+    Note(String),
+}
+
+/// What a step may look at and touch outside its own process.
+pub struct Env<'a> {
+    pub clocks: Clocks,
+    pub wall: WallTime,
+    pub rng: &'a mut Rng,
+    pub disk: &'a mut Disk,
+    pub slow_disk: bool,
+    pub out: &'a mut Vec<Out>,
+    pub breaks: Breaks,
+}
+
+/// The identity of a process.
+#[derive(Clone, Debug)]
+pub struct Who {
+    pub node: NodeId,
+    pub boot: BootId,
+    pub session: SessionId,
+    pub voters: BTreeSet<NodeId>,
+    pub everyone: Vec<NodeId>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    command: Rc<Command>,
+    sent_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub struct Agent {
+    pub who: Who,
+    pub raft: Raft,
+    pub ledger: Ledger,
+    pub(super) book: Book,
+    pub(super) membership: Membership,
+    pub(super) cut: Cut,
+    pub(super) holder: Holder,
+    pub(super) office: Option<Office>,
+    pub(super) runner: Runner,
+    outbox: VecDeque<Pending>,
+    /// Whom the leader owes an answer.
+    waiting: BTreeMap<RequestId, NodeId>,
+    replayed: bool,
+    ticks: u64,
+    asked_up_at: Option<Instant>,
+}
+
+pub fn name(node: NodeId) -> String {
+    format!("n{}", node.0)
+}
+
+pub fn profile(node: NodeId) -> NodeProfile {
+    NodeProfile {
+        name: name(node),
+        address: format!("10.0.0.{}:1", node.0),
+        feature_level: FEATURE_LEVEL,
+        ..NodeProfile::default()
+    }
+}
+
+impl Agent {
+    /// A process that starts: it knows what is on disk, and reads its log until `Replayed`.
+    #[must_use]
+    pub fn start(who: Who, live: &BTreeSet<InstanceId>, env: &mut Env<'_>) -> Self {
+        let now = env.clocks.raw;
+        env.disk.incarnation += 1;
+        let snapshot = env.disk.snapshot.clone();
+        let commit = snapshot.applied.index;
+        let raft =
+            Raft::new(who.node, who.voters.clone(), &who.everyone, &env.disk.raft, commit, now, LAN, env.rng);
+        let mut membership = Membership::new(record(&who, env.disk.incarnation), LAN, now, env.rng.next());
+        let mut cut = Cut::new(who.node, LAN, now);
+        let view = View::from(&snapshot);
+        let mut effects = Vec::new();
+        membership.step(now, membership::Event::View(view.clone()), &mut effects);
+        cut.step(now, cut::Event::View(view), &mut Vec::new());
+        let mut book = Book::new(who.node, now);
+        book.step(now, Fact::Installed { ledger: &snapshot });
+        book.step(now, Fact::Configured { at: VOTER_CONFIG, voters: &vec![who.voters.clone()] });
+        if env.breaks.voter_acks_before_replay {
+            book.step(now, Fact::Opened);
+        }
+        let holder = Holder::new(who.node, who.boot, who.session, LAN);
+        let runner = Runner::start(live, env);
+        let mut agent = Self {
+            who,
+            raft,
+            ledger: snapshot,
+            book,
+            membership,
+            cut,
+            holder,
+            office: None,
+            runner,
+            outbox: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            replayed: false,
+            ticks: 0,
+            asked_up_at: None,
+        };
+        agent.membership_did(effects, env);
+        agent
+    }
+
+    /// The only way in.
+    pub fn step(&mut self, input: Input, env: &mut Env<'_>) {
+        let now = env.clocks.raw;
+        let mut did = Vec::new();
+        match input {
+            Input::Tick => self.tick(env),
+            Input::Msg { from, msg } => self.receive(from, msg, env),
+            Input::StreamOpened { peer } => {
+                let hello = self.membership.hello();
+                env.out.push(Out::Send { to: peer, msg: Msg::Hello(hello) });
+                self.gossip(membership::Event::StreamOpened { peer }, env);
+            }
+            Input::StreamEnded { peer } => self.gossip(membership::Event::StreamEnded { peer }, env),
+            Input::Synced { upto, version } => {
+                if self.raft.synced(upto, version, &mut did) {
+                    let durable = self.raft.durable();
+                    env.disk.raft.log =
+                        self.raft.log[..usize::try_from(durable).expect("in memory")].to_vec();
+                    self.book.step(now, Fact::Durable { upto: durable });
+                }
+            }
+            Input::Replayed => self.open(env),
+            Input::Guard(news) => self.runner.news(&news, env),
+            Input::Order(body) => self.submit(body, env),
+        }
+        self.carry_out(did, env);
+        self.live(env);
+    }
+
+    /// Tells the book the log that was found, then answers.
+    fn open(&mut self, env: &mut Env<'_>) {
+        let now = env.clocks.raw;
+        for index in self.ledger.applied.index + 1..=self.raft.log.len() as u64 {
+            let at = self.raft.id_at(index);
+            let command = Rc::clone(&self.entry(index).command);
+            self.book.step(now, Fact::Appended { at, body: &command.body });
+        }
+        self.book.step(now, Fact::Durable { upto: self.raft.durable() });
+        self.book.step(now, Fact::Opened);
+        self.replayed = true;
+    }
+
+    fn tick(&mut self, env: &mut Env<'_>) {
+        let now = env.clocks.raw;
+        self.ticks += 1;
+        let mut did = Vec::new();
+        if self.replayed {
+            self.raft.tick(now, env.rng, &mut did);
+        }
+        self.carry_out(did, env);
+        if self.ticks.is_multiple_of(2) {
+            self.gossip(membership::Event::Tick, env);
+            let mut effects = Vec::new();
+            let report = self.membership.report(now);
+            self.cut.step(now, cut::Event::Report(report), &mut effects);
+            self.cut.step(now, cut::Event::Tick, &mut effects);
+            self.declare(effects, env);
+        }
+        self.govern(env);
+        self.come_up(env);
+        self.send_outbox(env);
+    }
+
+    fn receive(&mut self, from: NodeId, msg: Msg, env: &mut Env<'_>) {
+        let now = env.clocks.raw;
+        match msg {
+            Msg::Heartbeat { beat, ages } => {
+                let report = beat.report();
+                self.gossip(membership::Event::Heartbeat(beat), env);
+                let mut effects = Vec::new();
+                self.cut.step(now, cut::Event::Report(report), &mut effects);
+                self.declare(effects, env);
+                self.hear_ages(from, ages, env);
+            }
+            Msg::Hello(hello) => self.gossip(membership::Event::Hello(hello), env),
+            Msg::Renew(renewal) => {
+                let verdict = self.book.renew(now, &renewal);
+                let msg = Msg::Renewed { session: renewal.session, nonce: renewal.nonce, verdict };
+                env.out.push(Out::Send { to: from, msg });
+            }
+            Msg::Renewed { session, nonce, verdict } => {
+                let event = match verdict {
+                    Verdict::Acked => lease::Event::Ack { voter: from, session, nonce },
+                    Verdict::Refused(reason) => lease::Event::Refused { voter: from, session, nonce, reason },
+                };
+                self.hold(event, env);
+            }
+            Msg::AskPromise { epoch, at } => {
+                if let Some(remaining) = self.book.promise(now, epoch, at) {
+                    env.out.push(Out::Send { to: from, msg: Msg::Promised { epoch, remaining } });
+                }
+            }
+            Msg::Promised { epoch, remaining } => self.hear_promise(from, epoch, remaining, env),
+            Msg::Raft(msg) if self.replayed => {
+                let mut did = Vec::new();
+                self.raft.receive(now, from, msg, env.rng, &mut did);
+                self.carry_out(did, env);
+            }
+            Msg::Raft(_) => {}
+            Msg::Propose(command) => {
+                if self.raft.leads() {
+                    self.waiting.insert(command.request, from);
+                    self.propose_command(command, env);
+                }
+            }
+            Msg::Replied { request } => self.outbox.retain(|p| p.command.request != request),
+        }
+    }
+
+    pub(super) fn gossip(&mut self, event: membership::Event, env: &mut Env<'_>) {
+        let mut effects = Vec::new();
+        self.membership.step(env.clocks.raw, event, &mut effects);
+        self.membership_did(effects, env);
+    }
+
+    fn membership_did(&mut self, effects: Vec<membership::Effect>, env: &mut Env<'_>) {
+        use membership::Effect as E;
+        for effect in effects {
+            match effect {
+                E::Send { to, heartbeat } => {
+                    let votes = self.who.voters.contains(&self.who.node);
+                    let ages = if votes { self.book.ack_ages(env.clocks.raw) } else { Vec::new() };
+                    env.out.push(Out::Send { to, msg: Msg::Heartbeat { beat: heartbeat, ages } });
+                }
+                E::Connect { peer, .. } => env.out.push(Out::Connect { peer }),
+                E::Disconnect { peer } => env.out.push(Out::Disconnect { peer }),
+                E::Probe { address } => env.out.push(Out::Probe { address }),
+                E::Refuted { incarnation } => env.disk.incarnation = incarnation.0,
+                E::Changed { .. } | E::Removed { .. } | E::Duplicate { .. } => {}
+            }
+        }
+    }
+
+    fn hold(&mut self, event: lease::Event, env: &mut Env<'_>) {
+        let mut effects = Vec::new();
+        self.holder.step(env.clocks, event, &mut effects);
+        for effect in effects {
+            match effect {
+                lease::Effect::Renew { voter, renewal } => {
+                    env.out.push(Out::Send { to: voter, msg: Msg::Renew(renewal) });
+                }
+                lease::Effect::Extend { epoch, deadline } => {
+                    env.disk.pages.insert(epoch, Page { epoch, boot: self.who.boot, deadline });
+                }
+                lease::Effect::Expired { epoch } => env.out.push(Out::Note(format!("lease {epoch} expired"))),
+                lease::Effect::Revoked { epoch } => env.out.push(Out::Note(format!("told: {epoch} revoked"))),
+                lease::Effect::VotersChanged { .. } => {}
+            }
+        }
+    }
+
+    /// What follows from the ledger and the lease, after every step.
+    fn live(&mut self, env: &mut Env<'_>) {
+        let mine = self.ledger.nodes.get(&self.who.node).filter(|n| n.boot == self.who.boot);
+        let event = match mine.filter(|n| n.epoch != LeaseEpoch(0)) {
+            Some(node) => lease::Event::Granted(Grant {
+                epoch: node.epoch,
+                voters: self.groups(),
+                voter_config: VOTER_CONFIG,
+                lease: LAN.lease,
+            }),
+            None => lease::Event::Withdrawn,
+        };
+        self.hold(event, env);
+        let wanted = self.ledger.placements_on(self.who.node).next().is_some();
+        self.hold(lease::Event::Wanted(wanted), env);
+        let deadline = self.holder.deadline(env.clocks);
+        let room = deadline.is_some_and(|d| lease::has_room(d, env.clocks));
+        let lease = self.holder.epoch().filter(|_| room);
+        let reports = self.runner.settle(&self.ledger, self.who.node, lease, env);
+        for body in reports {
+            self.submit(body, env);
+        }
+    }
+
+    pub(super) fn groups(&self) -> Groups {
+        vec![self.who.voters.clone()]
+    }
+
+    fn entry(&self, index: u64) -> &Entry {
+        &self.raft.log[usize::try_from(index - 1).expect("in memory")]
+    }
+
+    pub(super) fn carry_out(&mut self, did: Vec<Did>, env: &mut Env<'_>) {
+        let now = env.clocks.raw;
+        let mut todo = VecDeque::from(did);
+        while let Some(next) = todo.pop_front() {
+            match next {
+                Did::Vote { term, voted_for } => {
+                    (env.disk.raft.term, env.disk.raft.voted_for) = (term, voted_for);
+                }
+                Did::Truncated { from } => self.book.step(now, Fact::Truncated { from }),
+                Did::Appended { index } => {
+                    let at = self.raft.id_at(index);
+                    let command = Rc::clone(&self.entry(index).command);
+                    self.book.step(now, Fact::Appended { at, body: &command.body });
+                }
+                Did::Sync { upto, version } => {
+                    let after = sync_time(env.slow_disk, env.rng);
+                    env.out.push(Out::Sync { after, upto, version });
+                }
+                Did::Send { to, msg } => env.out.push(Out::Send { to, msg: Msg::Raft(msg) }),
+                Did::Leads => {
+                    env.out.push(Out::Note(format!("leads in term {}", self.raft.term())));
+                    self.cut.step(now, cut::Event::Leading(true), &mut Vec::new());
+                    let body = Body::LeaderElected { node: self.who.node };
+                    let command = self.command(body, RequestId(0), env);
+                    let mut more = Vec::new();
+                    self.raft.propose(command, &mut more);
+                    todo.extend(more);
+                }
+                Did::Follows => {
+                    self.cut.step(now, cut::Event::Leading(false), &mut Vec::new());
+                    self.office = None;
+                    self.waiting.clear();
+                }
+                Did::Committed { upto } => env.out.push(Out::Committed { upto }),
+            }
+        }
+        while self.ledger.applied.index < self.raft.commit {
+            self.apply(env);
+        }
+    }
+
+    fn apply(&mut self, env: &mut Env<'_>) {
+        let now = env.clocks.raw;
+        let at = self.raft.id_at(self.ledger.applied.index + 1);
+        let command = Rc::clone(&self.entry(at.index).command);
+        let view_before = self.ledger.view_epoch;
+        let reply = self.ledger.apply(at, &command).expect("one level in all the cluster");
+        env.out.push(Out::Applied { at, command: Rc::clone(&command) });
+        if let Reply::Rejected(rejection) = &reply {
+            env.out.push(Out::Note(format!("entry {} rejected: {rejection}", at.index)));
+        }
+        if concerns(&command.body) {
+            self.book.step(now, Fact::Applied { ledger: &self.ledger });
+        }
+        if self.ledger.view_epoch != view_before || matches!(command.body, Body::NodeUp { .. }) {
+            let view = View::from(&self.ledger);
+            self.cut.step(now, cut::Event::View(view.clone()), &mut Vec::new());
+            self.gossip(membership::Event::View(view), env);
+        }
+        if self.raft.leads()
+            && let Some(to) = self.waiting.remove(&command.request)
+        {
+            env.out.push(Out::Acknowledged { at });
+            env.out.push(Out::Send { to, msg: Msg::Replied { request: command.request } });
+        }
+        if at.index.is_multiple_of(SNAPSHOT_EVERY) && at.index <= self.raft.durable() {
+            env.disk.snapshot = self.ledger.clone();
+        }
+        self.take_office(env);
+    }
+
+    pub(super) fn command(&self, body: Body, request: RequestId, env: &Env<'_>) -> Rc<Command> {
+        let actor = format!("node:{}", name(self.who.node));
+        Rc::new(Command { level: FEATURE_LEVEL, actor, request, proposed_at: env.wall, body })
+    }
+
+    pub(super) fn propose(&mut self, body: Body, env: &mut Env<'_>) {
+        let command = self.command(body, RequestId(0), env);
+        self.propose_command(command, env);
+    }
+
+    fn propose_command(&mut self, command: Rc<Command>, env: &mut Env<'_>) {
+        let mut did = Vec::new();
+        self.raft.propose(command, &mut did);
+        self.carry_out(did, env);
+    }
+
+    /// For the ledger, by way of whoever leads; kept until it is answered.
+    pub(super) fn submit(&mut self, body: Body, env: &mut Env<'_>) {
+        assert!(self.outbox.len() < OUTBOX_MAX, "an agent floods its leader");
+        let request = RequestId(env.rng.next());
+        let command = self.command(body, request, env);
+        self.outbox.push_back(Pending { command, sent_at: None });
+    }
+
+    fn send_outbox(&mut self, env: &mut Env<'_>) {
+        let now = env.clocks.raw;
+        // One at a time, so that what a node says arrives in its order.
+        let Some(head) = self.outbox.front_mut() else { return };
+        let Some(leader) = self.raft.leader else { return };
+        if head.sent_at.is_none_or(|at| now.since(at) >= SEND_AGAIN) {
+            head.sent_at = Some(now);
+            let command = Rc::clone(&head.command);
+            env.out.push(Out::Send { to: leader, msg: Msg::Propose(command) });
+        }
+    }
+
+    /// Tells the ledger of this boot and session, and asks for an epoch when there is none.
+    fn come_up(&mut self, env: &mut Env<'_>) {
+        let now = env.clocks.raw;
+        let Some(node) = self.ledger.nodes.get(&self.who.node) else { return };
+        let known = node.session == self.who.session && node.boot == self.who.boot;
+        let well = node.state == NodeState::Alive && node.epoch != LeaseEpoch(0);
+        let asking = self.outbox.iter().any(|p| matches!(p.command.body, Body::NodeUp { .. }));
+        let lately = self.asked_up_at.is_some_and(|at| now.since(at) < SEND_AGAIN);
+        if (known && well) || asking || lately || !self.replayed {
+            return;
+        }
+        self.asked_up_at = Some(now);
+        let other_boot = node.epoch != LeaseEpoch(0) && node.boot != self.who.boot;
+        let body = Body::NodeUp {
+            node: self.who.node,
+            profile: profile(self.who.node),
+            boot: self.who.boot,
+            session: self.who.session,
+            incarnation: self.membership.me().incarnation,
+            replaces: other_boot.then_some(node.epoch),
+        };
+        self.submit(body, env);
+    }
+}
+
+fn record(who: &Who, incarnation: u64) -> MemberRecord {
+    MemberRecord {
+        node: who.node,
+        incarnation: Incarnation(incarnation),
+        state: MemberState::Alive,
+        session: who.session,
+        agent: AgentState::Up,
+        name: name(who.node),
+        address: profile(who.node).address,
+        http: None,
+        zone: String::new(),
+        role: cluster_core::ledger::Role::Member,
+        version: String::new(),
+    }
+}
+
+/// The slot's placement as the instance machine wants it.
+#[must_use]
+pub fn desired(placement: &cluster_core::ledger::Placement) -> Option<instance::Placement> {
+    placement.evicted.is_none().then(|| instance::Placement {
+        generation: placement.generation,
+        epoch: placement.epoch,
+        version: placement.version,
+        restart: instance::Policy {
+            attempts: 5,
+            window: Duration::from_secs(60),
+            backoff_min: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(2),
+        },
+    })
+}
