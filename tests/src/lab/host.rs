@@ -56,7 +56,8 @@ pub fn make(
 }
 
 impl Host {
-    fn configure(&self, tls: &Files, seeds: &[String], expect: usize) -> Result<(), LabError> {
+    /// Writes its agent's configuration.
+    pub fn configure(&self, tls: &Files, seeds: &[String], expect: usize) -> Result<(), LabError> {
         let ip = self.address.split(':').next().unwrap_or_default();
         let text = format!(
             "name = \"{}\"\ncluster = \"lab\"\ndata_dir = {:?}\n[listen]\ngrpc = \"{}\"\nhttp = \"{ip}:0\"\n[join]\nseeds = \

@@ -52,10 +52,11 @@ pub struct Lab {
     pub network: Option<Network>,
     pub receiver: Receiver,
     pub authority: Authority,
-    client: Files,
+    client_files: Files,
     binary: PathBuf,
     directory: tempfile::TempDir,
     keep: bool,
+    plan: Plan,
 }
 
 impl Lab {
@@ -68,20 +69,18 @@ impl Lab {
             None => Receiver::start(socket("127.0.0.1", 0), None)?,
         };
         let authority = Authority::new(&directory.path().join("authority"))?;
-        let client = authority.issue(&["client"])?;
+        let client_files = authority.issue(&["client"])?;
         let hosts = host::make(plan, directory.path(), &authority, network.as_ref())?;
         let binary = binary()?;
-        Ok(Self { hosts, network, receiver, authority, client, binary, directory, keep: false })
+        Ok(Self { hosts, network, receiver, authority, client_files, binary, directory, keep: false, plan })
     }
 
-    /// A lab whose agents run, and know each other and a leader.
-    pub fn founded(plan: Plan) -> Result<Self, LabError> {
-        let mut lab = Self::new(plan)?;
-        for host in 0..plan.hosts {
-            lab.start(host)?;
+    /// Starts all agents, and waits until they know each other and a leader.
+    pub fn found(&mut self) -> Result<(), LabError> {
+        for host in 0..self.hosts.len() {
+            self.start(host)?;
         }
-        lab.until_healthy(FOUNDED_WITHIN)?;
-        Ok(lab)
+        self.until_healthy(FOUNDED_WITHIN).map(drop)
     }
 
     /// Where the lab keeps everything.
@@ -98,6 +97,12 @@ impl Lab {
     pub fn start(&mut self, host: usize) -> Result<(), LabError> {
         let namespace = self.network.as_ref().map(|n| n.namespace(host));
         self.hosts[host].start(&self.binary, namespace.as_deref())
+    }
+
+    /// Other certificates for this host's next agent.
+    pub fn reconfigure_tls(&self, host: usize, files: &Files) -> Result<(), LabError> {
+        let seeds: Vec<String> = self.hosts.iter().map(|h| h.address.clone()).collect();
+        self.hosts[host].configure(files, &seeds, self.plan.expect)
     }
 
     /// The network, for cuts; a lab on loopback has none.
@@ -123,13 +128,28 @@ impl Lab {
 
     /// Runs the product's command line, from where every host can be reached.
     pub fn cli(&self, host: usize, arguments: &[&str]) -> Result<Output, LabError> {
-        self.cli_as(&self.client, host, arguments)
+        self.cli_as(&self.client_files, host, arguments)
     }
 
+    /// The same, showing these files.
     pub fn cli_as(&self, files: &Files, host: usize, arguments: &[&str]) -> Result<Output, LabError> {
+        let mut command = self.client(host, arguments);
+        command.arg("--ca").arg(&files.ca).arg("--cert").arg(&files.cert).arg("--key").arg(&files.key);
+        self.run(command)
+    }
+
+    /// The same, in plain text.
+    pub fn cli_without_tls(&self, host: usize, arguments: &[&str]) -> Result<Output, LabError> {
+        self.run(self.client(host, arguments))
+    }
+
+    fn client(&self, host: usize, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.env_clear().args(arguments).arg("--addr").arg(&self.hosts[host].address);
-        command.arg("--ca").arg(&files.ca).arg("--cert").arg(&files.cert).arg("--key").arg(&files.key);
+        command
+    }
+
+    fn run(&self, mut command: Command) -> Result<Output, LabError> {
         if let Some(network) = &self.network {
             command::enter(&mut command, &network.hub())?;
         }

@@ -163,6 +163,15 @@ pub enum Missing {
     Tool(&'static str),
 }
 
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Root => f.write_str("network namespaces need root"),
+            Self::Tool(tool) => write!(f, "`{tool}` isn't installed (packages iproute2 and nftables)"),
+        }
+    }
+}
+
 fn installed(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
