@@ -37,6 +37,7 @@ impl Machine for Nothing {
 }
 
 impl LogObserver for Nothing {
+    fn durable(&self, _upto: u64) {}
     fn opened(&self, _: Option<LogId>, _: Option<&[u8]>) {}
     fn appended(&self, _: LogId, _: &[u8]) {}
     fn voters_appended(&self, _: LogId, _: &[NodeId], _: bool) {}

@@ -328,7 +328,7 @@ fn record_of(identity: &Identity, config: &AgentConfig, incarnation: Incarnation
 /// What the files of a founding cluster propose; the ledger's from then on.
 fn settings_of(config: &AgentConfig, timing: &Timing) -> Settings {
     let expect = config.join.expect.unwrap_or(1).clamp(1, VOTERS_MAX);
-    let voters = if expect % 2 == 0 { expect - 1 } else { expect };
+    let voters = expect - u32::from(expect.is_multiple_of(2));
     let lease_ms = u64::try_from(timing.lease.as_millis()).expect("a lease takes seconds");
     Settings { profile: timing.name.to_owned(), lease_ms, voters }
 }

@@ -121,6 +121,8 @@ pub fn heard(id: u64) -> LiveNode {
         agent: AgentState::Up,
         version: "0.1.0".into(),
         silence: Duration::ZERO,
+        connected: true,
+        session: cluster_core::ids::SessionId(0),
     }
 }
 

@@ -6,17 +6,17 @@
 use super::{
     Breaks,
     leader::Office,
+    outbox::Pending,
     raft::{Did, Entry, Raft, RaftDisk, RaftMsg, sync_time},
     rng::Rng,
     runner::{GuardFile, GuardNews, Runner},
 };
-use cluster_core::ids::{Generation, InstanceId};
 use cluster_core::{
     cut::{self, Cut},
-    ids::{BootId, Incarnation, LeaseEpoch, LogId, NodeId, RequestId, SessionId},
+    ids::{BootId, Generation, Incarnation, InstanceId, LeaseEpoch, LogId, NodeId, RequestId, SessionId},
     instance,
     lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict, concerns},
-    ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
+    ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, Reply},
     membership::{self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, View},
     time::{Clocks, Instant, WallTime},
     timing::LAN,
@@ -27,10 +27,6 @@ use std::{
     rc::Rc,
 };
 
-/// Commands that wait for the leader; more is a fault of the simulation.
-const OUTBOX_MAX: usize = 1_000;
-/// A command without an answer is sent again.
-const SEND_AGAIN: Duration = Duration::from_millis(400);
 /// So many entries lie between two snapshots.
 const SNAPSHOT_EVERY: u64 = 16;
 /// The entry that set the voters.
@@ -123,12 +119,6 @@ pub struct Who {
 }
 
 #[derive(Debug)]
-struct Pending {
-    command: Rc<Command>,
-    sent_at: Option<Instant>,
-}
-
-#[derive(Debug)]
 pub struct Agent {
     pub who: Who,
     pub raft: Raft,
@@ -139,12 +129,12 @@ pub struct Agent {
     pub(super) holder: Holder,
     pub(super) office: Option<Office>,
     pub(super) runner: Runner,
-    outbox: VecDeque<Pending>,
+    pub(super) outbox: VecDeque<Pending>,
     /// Whom the leader owes an answer.
     waiting: BTreeMap<RequestId, NodeId>,
-    replayed: bool,
+    pub(super) replayed: bool,
     ticks: u64,
-    asked_up_at: Option<Instant>,
+    pub(super) asked_up_at: Option<Instant>,
 }
 
 pub fn name(node: NodeId) -> String {
@@ -168,8 +158,7 @@ impl Agent {
         env.disk.incarnation += 1;
         let snapshot = env.disk.snapshot.clone();
         let commit = snapshot.applied.index;
-        let raft =
-            Raft::new(who.node, who.voters.clone(), &who.everyone, &env.disk.raft, commit, now, LAN, env.rng);
+        let raft = Raft::new(&who, &env.disk.raft, commit, now, env.rng);
         let mut membership = Membership::new(record(&who, env.disk.incarnation), LAN, now, env.rng.next());
         let mut cut = Cut::new(who.node, LAN, now);
         let view = View::from(&snapshot);
@@ -456,66 +445,6 @@ impl Agent {
             env.disk.snapshot = self.ledger.clone();
         }
         self.take_office(env);
-    }
-
-    pub(super) fn command(&self, body: Body, request: RequestId, env: &Env<'_>) -> Rc<Command> {
-        let actor = format!("node:{}", name(self.who.node));
-        Rc::new(Command { level: FEATURE_LEVEL, actor, request, proposed_at: env.wall, body })
-    }
-
-    pub(super) fn propose(&mut self, body: Body, env: &mut Env<'_>) {
-        let command = self.command(body, RequestId(0), env);
-        self.propose_command(command, env);
-    }
-
-    fn propose_command(&mut self, command: Rc<Command>, env: &mut Env<'_>) {
-        let mut did = Vec::new();
-        self.raft.propose(command, &mut did);
-        self.carry_out(did, env);
-    }
-
-    /// For the ledger, by way of whoever leads; kept until it is answered.
-    pub(super) fn submit(&mut self, body: Body, env: &mut Env<'_>) {
-        assert!(self.outbox.len() < OUTBOX_MAX, "an agent floods its leader");
-        let request = RequestId(env.rng.next());
-        let command = self.command(body, request, env);
-        self.outbox.push_back(Pending { command, sent_at: None });
-    }
-
-    fn send_outbox(&mut self, env: &mut Env<'_>) {
-        let now = env.clocks.raw;
-        // One at a time, so that what a node says arrives in its order.
-        let Some(head) = self.outbox.front_mut() else { return };
-        let Some(leader) = self.raft.leader else { return };
-        if head.sent_at.is_none_or(|at| now.since(at) >= SEND_AGAIN) {
-            head.sent_at = Some(now);
-            let command = Rc::clone(&head.command);
-            env.out.push(Out::Send { to: leader, msg: Msg::Propose(command) });
-        }
-    }
-
-    /// Tells the ledger of this boot and session, and asks for an epoch when there is none.
-    fn come_up(&mut self, env: &mut Env<'_>) {
-        let now = env.clocks.raw;
-        let Some(node) = self.ledger.nodes.get(&self.who.node) else { return };
-        let known = node.session == self.who.session && node.boot == self.who.boot;
-        let well = node.state == NodeState::Alive && node.epoch != LeaseEpoch(0);
-        let asking = self.outbox.iter().any(|p| matches!(p.command.body, Body::NodeUp { .. }));
-        let lately = self.asked_up_at.is_some_and(|at| now.since(at) < SEND_AGAIN);
-        if (known && well) || asking || lately || !self.replayed {
-            return;
-        }
-        self.asked_up_at = Some(now);
-        let other_boot = node.epoch != LeaseEpoch(0) && node.boot != self.who.boot;
-        let body = Body::NodeUp {
-            node: self.who.node,
-            profile: profile(self.who.node),
-            boot: self.who.boot,
-            session: self.who.session,
-            incarnation: self.membership.me().incarnation,
-            replaces: other_boot.then_some(node.epoch),
-        };
-        self.submit(body, env);
     }
 }
 

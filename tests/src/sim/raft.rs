@@ -4,12 +4,12 @@
 //!
 //! After Ongaro and Ousterhout 2014, section 5. Acknowledged is what is on disk; votes are there before they are sent.
 
-use super::rng::Rng;
+use super::{agent::Who, rng::Rng};
 use cluster_core::{
     ids::{LogId, NodeId},
     ledger::Command,
     time::Instant,
-    timing::Timing,
+    timing::{LAN, Timing},
 };
 use core::time::Duration;
 use std::{
@@ -125,21 +125,13 @@ pub struct Raft {
 
 impl Raft {
     #[must_use]
-    pub fn new(
-        me: NodeId,
-        voters: BTreeSet<NodeId>,
-        everyone: &[NodeId],
-        disk: &RaftDisk,
-        commit: u64,
-        now: Instant,
-        timing: Timing,
-        rng: &mut Rng,
-    ) -> Self {
+    pub fn new(who: &Who, disk: &RaftDisk, commit: u64, now: Instant, rng: &mut Rng) -> Self {
+        let me = who.node;
         let mut raft = Self {
             me,
-            voters,
-            others: everyone.iter().copied().filter(|n| *n != me).collect(),
-            timing,
+            voters: who.voters.clone(),
+            others: who.everyone.iter().copied().filter(|n| *n != me).collect(),
+            timing: LAN,
             term: disk.term,
             voted_for: disk.voted_for,
             log: disk.log.clone(),

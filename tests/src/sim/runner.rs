@@ -160,7 +160,11 @@ impl Runner {
             }
             Report::Exited { instance, generation, outcome, .. } => {
                 let exit = exit_of(&outcome);
-                (instance, generation, ledger::Report::Restarting { exit, restart_in_ms: 0, restarts: 1 })
+                (
+                    instance,
+                    generation,
+                    ledger::Report::Restarting { exit, restart_in_ms: 0, restarts: 1, detail: String::new() },
+                )
             }
             Report::GaveUp { instance, generation, outcome } => {
                 let exit = exit_of(&outcome);

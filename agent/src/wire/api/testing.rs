@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use std::sync::{Arc, RwLock};
 use tokio::{
     net::TcpListener,
-    sync::{broadcast, mpsc, watch},
+    sync::{broadcast, watch},
 };
 use tokio_stream::wrappers::TcpListenerStream;
 
@@ -113,7 +113,6 @@ impl Replica {
             peers: Arc::new(Peers::new(None)),
             tester: Arc::new(Nothing),
             logs: Arc::new(Nothing),
-            leave: mpsc::channel(1).0,
             local_events: broadcast::channel(16).0,
         };
         TestAgent { shared: Arc::new(shared), live }
