@@ -23,6 +23,8 @@ pub struct Host {
     pub name: String,
     /// Of its agent, `HOST:PORT`.
     pub address: String,
+    /// Of its metrics and health pages.
+    pub http: String,
     pub directory: PathBuf,
     agent: Option<Child>,
 }
@@ -34,17 +36,18 @@ pub fn make(
     authority: &Authority,
     network: Option<&Network>,
 ) -> Result<Vec<Host>, LabError> {
-    let addresses: Vec<(String, u16)> = match network {
-        Some(_) => (0..plan.hosts).map(|h| (network::address(h), 7_400)).collect(),
-        None => free_ports(plan.hosts)?.into_iter().map(|p| ("127.0.0.1".to_owned(), p)).collect(),
+    let addresses: Vec<(String, u16, u16)> = match network {
+        Some(_) => (0..plan.hosts).map(|h| (network::address(h), 7_400, 7_401)).collect(),
+        None => free_ports(2 * plan.hosts)?.chunks(2).map(|p| ("127.0.0.1".to_owned(), p[0], p[1])).collect(),
     };
-    let seeds: Vec<String> = addresses.iter().map(|(ip, port)| format!("{ip}:{port}")).collect();
-    let host = |(at, (ip, _)): (usize, &(String, u16))| {
+    let seeds: Vec<String> = addresses.iter().map(|(ip, port, _)| format!("{ip}:{port}")).collect();
+    let host = |(at, (ip, _, http)): (usize, &(String, u16, u16))| {
         let name = format!("n{}", at + 1);
         let tls = authority.issue(&[&name, ip])?;
         let host = Host {
             directory: directory.join(&name),
             address: seeds[at].clone(),
+            http: format!("{ip}:{http}"),
             agent: None,
             name,
         };
@@ -58,13 +61,13 @@ pub fn make(
 impl Host {
     /// Writes its agent's configuration.
     pub fn configure(&self, tls: &Files, seeds: &[String], expect: usize) -> Result<(), LabError> {
-        let ip = self.address.split(':').next().unwrap_or_default();
         let text = format!(
-            "name = \"{}\"\ncluster = \"lab\"\ndata_dir = {:?}\n[listen]\ngrpc = \"{}\"\nhttp = \"{ip}:0\"\n[join]\nseeds = \
+            "name = \"{}\"\ncluster = \"lab\"\ndata_dir = {:?}\n[listen]\ngrpc = \"{}\"\nhttp = \"{}\"\n[join]\nseeds = \
              {seeds:?}\nexpect = {expect}\n[tls]\nca = {:?}\ncert = {:?}\nkey = {:?}\n",
             self.name,
             self.directory.join("data"),
             self.address,
+            self.http,
             tls.ca,
             tls.cert,
             tls.key
