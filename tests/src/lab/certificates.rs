@@ -1,7 +1,7 @@
 //! An authority and the certificates it signs, made anew for each lab.
 
 use super::error::LabError;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use std::path::{Path, PathBuf};
 
 pub struct Authority {
@@ -23,6 +23,8 @@ impl Authority {
         std::fs::create_dir_all(directory).map_err(LabError::io(format!("make {directory:?}")))?;
         let mut params = CertificateParams::new(Vec::<String>::new()).map_err(broken)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate whose issuer is called like its subject for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "lab authority");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(broken)?).map_err(broken)?;
         let authority = Self { issuer, directory: directory.to_owned() };
         authority.write("ca.pem", &authority.issuer.pem())?;
@@ -34,7 +36,8 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         let stem = names.first().expect("a certificate has a name").clone();
         let key = KeyPair::generate().map_err(broken)?;
-        let params = CertificateParams::new(names).map_err(broken)?;
+        let mut params = CertificateParams::new(names).map_err(broken)?;
+        params.distinguished_name.push(DnType::CommonName, stem.clone());
         let certificate = params.signed_by(&key, &self.issuer).map_err(broken)?;
         Ok(Files {
             ca: self.directory.join("ca.pem"),
