@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-const NO_PYTHON: &str = "no Python with grpcio and grpcio-reflection; `.ci/run` makes one, or set HOLDFAST_PYTHON";
+const NO_PYTHON: &str =
+    "no Python with grpcio and grpcio-reflection; `.ci/run` makes one, or set HOLDFAST_PYTHON";
 const CLIENT_LIMIT: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -38,7 +39,8 @@ fn by_reflection() -> Result<Completion, Failed> {
         serde_json::from_str(&answer.stdout).map_err(|e| format!("{e} in {}", answer.stdout))?;
     // The message may be wrapped: what counts is what it says.
     let status = status.get("status").filter(|s| s.is_object()).unwrap_or(&status);
-    let names: Vec<&str> = status["nodes"].as_array().into_iter().flatten().filter_map(|n| n["name"].as_str()).collect();
+    let names: Vec<&str> =
+        status["nodes"].as_array().into_iter().flatten().filter_map(|n| n["name"].as_str()).collect();
     if names.len() == 3 && ["n1", "n2", "n3"].iter().all(|n| names.contains(n)) {
         return Ok(Completion::Completed);
     }

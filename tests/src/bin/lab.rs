@@ -34,7 +34,9 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Vec<&'static Scenar
             scenarios.extend(ALL);
         } else {
             let found = ALL.iter().find(|s| s.name == word);
-            scenarios.push(found.ok_or_else(|| format!("no scenario is called \"{word}\"; `cargo lab` lists them"))?);
+            scenarios.push(
+                found.ok_or_else(|| format!("no scenario is called \"{word}\"; `cargo lab` lists them"))?,
+            );
         }
     }
     Ok((scenarios, count))

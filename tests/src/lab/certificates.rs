@@ -25,7 +25,8 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // OpenSSL takes a certificate whose issuer is called like its subject for self-signed.
         params.distinguished_name.push(DnType::CommonName, "lab authority");
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(broken)?).map_err(broken)?;
+        let issuer =
+            CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(broken)?).map_err(broken)?;
         let authority = Self { issuer, directory: directory.to_owned() };
         authority.write("ca.pem", &authority.issuer.pem())?;
         Ok(authority)

@@ -90,7 +90,8 @@ impl Host {
     /// Starts its agent in the given namespace.
     pub fn start(&mut self, binary: &Path, namespace: Option<&Path>) -> Result<(), LabError> {
         assert!(self.agent.is_none(), "{} runs an agent already", self.name);
-        let log = File::options().create(true).append(true).open(self.log()).map_err(LabError::io("open a log"))?;
+        let log =
+            File::options().create(true).append(true).open(self.log()).map_err(LabError::io("open a log"))?;
         let mut command = Command::new(binary);
         command.arg("agent").arg("--config").arg(self.config());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());

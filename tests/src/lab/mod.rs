@@ -62,7 +62,10 @@ pub struct Lab {
 impl Lab {
     /// Makes hosts and network; no agent runs yet.
     pub fn new(plan: Plan) -> Result<Self, LabError> {
-        let directory = tempfile::Builder::new().prefix("holdfast-lab-").tempdir().map_err(LabError::io("make a directory"))?;
+        let directory = tempfile::Builder::new()
+            .prefix("holdfast-lab-")
+            .tempdir()
+            .map_err(LabError::io("make a directory"))?;
         let network = plan.namespaces.then(|| Network::new(plan.hosts)).transpose()?;
         let receiver = match &network {
             Some(n) => Receiver::start(socket(HUB_ADDRESS, RECEIVER_PORT), Some(n.hub()))?,
@@ -169,13 +172,15 @@ impl Lab {
     /// `status` as this host sees it, whatever its exit code says about health.
     pub fn status(&self, host: usize) -> Result<Status, String> {
         let done = self.cli(host, &["status", "--json"]).map_err(|e| e.to_string())?;
-        serde_json::from_str(&done.stdout)
-            .map_err(|e| format!("status of {}: {e}: {:?} {}", self.hosts[host].name, done.code, done.stderr.trim()))
+        serde_json::from_str(&done.stdout).map_err(|e| {
+            format!("status of {}: {e}: {:?} {}", self.hosts[host].name, done.code, done.stderr.trim())
+        })
     }
 
     pub fn failures(&self, host: usize) -> Result<Vec<Failure>, String> {
         let text = self.ask(host, &["failure", "list", "--json"]).map_err(|e| e.to_string())?;
-        let list: Failures = serde_json::from_str(&text).map_err(|e| format!("failure list: {e} in {text}"))?;
+        let list: Failures =
+            serde_json::from_str(&text).map_err(|e| format!("failure list: {e} in {text}"))?;
         Ok(list.failures)
     }
 
@@ -214,7 +219,8 @@ impl Lab {
 
     /// The leader, as this host sees it.
     pub fn leader(&self, seen_by: usize) -> Result<usize, LabError> {
-        let status = self.until(seen_by, "a leader", FOUNDED_WITHIN, |s| s.leader.is_some() && s.consistent)?;
+        let status =
+            self.until(seen_by, "a leader", FOUNDED_WITHIN, |s| s.leader.is_some() && s.consistent)?;
         self.number(status.leader.as_deref().unwrap_or_default())
     }
 
@@ -288,6 +294,9 @@ fn binary() -> Result<PathBuf, LabError> {
     let own = std::env::current_exe().map_err(LabError::io("find this program"))?;
     let beside = own.ancestors().skip(1).take(2).map(|d| d.join("holdfast")).find(|p| p.is_file());
     beside.ok_or_else(|| {
-        LabError::Broken(format!("no holdfast beside {}: run `cargo build -p holdfast`, or set HOLDFAST_BIN", own.display()))
+        LabError::Broken(format!(
+            "no holdfast beside {}: run `cargo build -p holdfast`, or set HOLDFAST_BIN",
+            own.display()
+        ))
     })
 }

@@ -42,7 +42,8 @@ impl Network {
         sweep()?;
         let prefix = format!("{NAMED}{}x{}-", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         // From here on Drop removes what was made, also when the rest fails.
-        let network = Self { prefix, hosts, one_way: BTreeSet::new(), silent: BTreeSet::new(), loss_percent: 0 };
+        let network =
+            Self { prefix, hosts, one_way: BTreeSet::new(), silent: BTreeSet::new(), loss_percent: 0 };
         let hub = network.hub_name();
         tool(&["ip", "netns", "add", &hub], None)?;
         ip(&hub, "link set lo up")?;

@@ -11,21 +11,21 @@ use std::{
 /// Processes whose network is this namespace.
 pub fn in_namespace(namespace: &Path) -> Vec<i32> {
     let Ok(wanted) = fs::metadata(namespace).map(|m| (m.dev(), m.ino())) else { return Vec::new() };
-    all().filter(|pid| {
-        fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|m| (m.dev(), m.ino()) == wanted)
-    })
-    .collect()
+    all()
+        .filter(|pid| fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|m| (m.dev(), m.ino()) == wanted))
+        .collect()
 }
 
 /// Processes with `directory` in their command line.
 pub fn naming(directory: &Path) -> Vec<i32> {
     let wanted = directory.as_os_str().as_encoded_bytes();
     let own = std::process::id().cast_signed();
-    all().filter(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        *pid != own && line.windows(wanted.len()).any(|w| w == wanted)
-    })
-    .collect()
+    all()
+        .filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            *pid != own && line.windows(wanted.len()).any(|w| w == wanted)
+        })
+        .collect()
 }
 
 pub fn signal(pid: i32, signal: i32) {

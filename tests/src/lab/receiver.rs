@@ -57,7 +57,8 @@ impl Receiver {
         let (ready, started) = mpsc::channel();
         let (keep, stopped) = (got.clone(), stop.clone());
         let thread = std::thread::spawn(move || {
-            let listener = namespace.map_or(Ok(()), |n| command::move_thread(&n)).and_then(|()| bind(address));
+            let listener =
+                namespace.map_or(Ok(()), |n| command::move_thread(&n)).and_then(|()| bind(address));
             match listener {
                 Ok((listener, address)) => {
                     let _waited_for = ready.send(Ok(address));

@@ -42,7 +42,8 @@ impl Report {
 
     /// Keeps it, and shows it at once: long scenarios should be watched.
     pub fn add(&mut self, run: Run) {
-        let times: Vec<String> = run.took.iter().map(|(what, time)| format!("{what} {:>6}", ms(*time))).collect();
+        let times: Vec<String> =
+            run.took.iter().map(|(what, time)| format!("{what} {:>6}", ms(*time))).collect();
         println!("{:<14} {:>3}  {:<28} {}", self.scenario, self.runs.len() + 1, run.label, times.join("  "));
         for problem in &run.problems {
             println!("{:<14}      PROBLEM: {problem}", "");
@@ -66,8 +67,13 @@ impl Report {
             }
         }
         let of = |column: &str| {
-            let mut times: Vec<Duration> =
-                self.runs.iter().flat_map(|r| &r.took).filter(|t| t.0 == column).filter_map(|t| t.1).collect();
+            let mut times: Vec<Duration> = self
+                .runs
+                .iter()
+                .flat_map(|r| &r.took)
+                .filter(|t| t.0 == column)
+                .filter_map(|t| t.1)
+                .collect();
             times.sort();
             let median = times.get(times.len() / 2).copied();
             format!("{column}: median {} max {}", ms(median), ms(times.last().copied()))

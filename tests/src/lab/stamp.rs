@@ -2,7 +2,9 @@
 //! share, every five milliseconds, and what its file proves.
 
 use super::error::LabError;
-use std::{collections::BTreeMap, ffi::OsString, fs::OpenOptions, io::Write as _, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap, ffi::OsString, fs::OpenOptions, io::Write as _, path::Path, time::Duration,
+};
 
 const EVERY: Duration = Duration::from_millis(5);
 
@@ -19,7 +21,8 @@ pub fn run_if_asked() {
 
 fn stamp(path: &Path) -> ! {
     let generation = std::env::var("HOLDFAST_GENERATION").unwrap_or_else(|_| "0".into());
-    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("the lab's directory is there");
+    let mut file =
+        OpenOptions::new().create(true).append(true).open(path).expect("the lab's directory is there");
     loop {
         // One write each: lines of two writers never mix.
         let line = format!("{generation} {}\n", boot_time_ns());

@@ -96,7 +96,13 @@ impl Status {
             .iter()
             .flat_map(|w| w.instances.iter().map(move |i| (w, i)))
             .map(|(w, i)| {
-                format!("{} {} on {} generation {}", w.name, i.state, i.node.as_deref().unwrap_or("-"), i.generation)
+                format!(
+                    "{} {} on {} generation {}",
+                    w.name,
+                    i.state,
+                    i.node.as_deref().unwrap_or("-"),
+                    i.generation
+                )
             })
             .collect();
         format!(

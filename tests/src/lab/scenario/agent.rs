@@ -36,8 +36,10 @@ fn kill_and_start(lab: &mut Lab, round: usize, workloads: &[String]) -> Result<R
     let started = Instant::now();
     lab.until(host, "the agent to know the cluster again", SETTLES, |s| s.consistent)?;
     run.took("back", Some(started.elapsed()));
-    stays_true("every pid and generation", WATCHED, || same(&before, &lab.status((host + 1) % 5)?, workloads))
-        .unwrap_or_else(|e| run.problems.push(e.to_string()));
+    stays_true("every pid and generation", WATCHED, || {
+        same(&before, &lab.status((host + 1) % 5)?, workloads)
+    })
+    .unwrap_or_else(|e| run.problems.push(e.to_string()));
     let after = lab.until_healthy(SETTLES)?;
     same(&before, &after, workloads).unwrap_or_else(|e| run.problems.push(e));
     let now = lab.failures(0).map_err(LabError::Broken)?;

@@ -32,11 +32,14 @@ fn leave(lab: &mut Lab, workloads: &[String]) -> Result<Run, LabError> {
     lab.ask(host, &["leave"])?;
     run.took("left", Some(began.elapsed()));
     let after = lab.until(asked, "it to be left, and its work elsewhere", SETTLES, |s| {
-        s.node(&node.name).is_some_and(|n| n.state == "left") && workloads.iter().all(|w| s.running(w).is_some())
+        s.node(&node.name).is_some_and(|n| n.state == "left")
+            && workloads.iter().all(|w| s.running(w).is_some())
     })?;
     run.took("moved", Some(began.elapsed()));
     lab.hosts[host].ends().unwrap_or_else(|e| run.problems.push(e.to_string()));
-    run.check(after.open_failures == 0 && after.in_state("dead") == 0, || format!("someone failed: {}", after.brief()));
+    run.check(after.open_failures == 0 && after.in_state("dead") == 0, || {
+        format!("someone failed: {}", after.brief())
+    });
     let end = lab.until(asked, "the four to be healthy", SETTLES, |s| s.health == "healthy")?;
     run.check(end.in_state("alive") == 4, || format!("not four alive: {}", end.brief()));
     run.check(lab.receiver.all().is_empty(), || format!("alerts: {:?}", lab.receiver.all()));

@@ -31,7 +31,8 @@ pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
 fn lose(lab: &mut Lab, round: usize, workloads: &[String]) -> Result<Run, LabError> {
     let status = lab.until_healthy(SETTLES)?;
     let leader = lab.number(status.leader.as_deref().unwrap_or_default())?;
-    let victim = victim(lab, &status, workloads, (round % LEADER_EVERY == LEADER_EVERY / 2).then_some(leader), round)?;
+    let victim =
+        victim(lab, &status, workloads, (round % LEADER_EVERY == LEADER_EVERY / 2).then_some(leader), round)?;
     let name = lab.hosts[victim].name.clone();
     let moved: Vec<(String, u64)> = workloads
         .iter()
@@ -43,7 +44,11 @@ fn lose(lab: &mut Lab, round: usize, workloads: &[String]) -> Result<Run, LabErr
     lab.receiver.forget();
     let power = round.is_multiple_of(2);
     let how = if power { "power off" } else { "cut" };
-    let mut run = Run::new(format!("{how} {name}{}, {} moved", if victim == leader { " (leader)" } else { "" }, moved.len()));
+    let mut run = Run::new(format!(
+        "{how} {name}{}, {} moved",
+        if victim == leader { " (leader)" } else { "" },
+        moved.len()
+    ));
 
     let (lost_at, lost_ns) = (SystemTime::now(), boot_time_ns());
     if power {
@@ -84,7 +89,8 @@ fn lose(lab: &mut Lab, round: usize, workloads: &[String]) -> Result<Run, LabErr
 }
 
 fn node_dead(lab: &Lab, status: &str) -> Result<Received, String> {
-    let found = lab.receiver.all().into_iter().find(|a| a.text("alert") == "NodeDead" && a.text("status") == status);
+    let found =
+        lab.receiver.all().into_iter().find(|a| a.text("alert") == "NodeDead" && a.text("status") == status);
     found.ok_or_else(|| "none came".to_owned())
 }
 
@@ -96,10 +102,8 @@ fn victim(
     leader: Option<usize>,
     round: usize,
 ) -> Result<usize, LabError> {
-    let mut busy: Vec<usize> = workloads
-        .iter()
-        .filter_map(|w| lab.number(status.running(w)?.node.as_deref()?).ok())
-        .collect();
+    let mut busy: Vec<usize> =
+        workloads.iter().filter_map(|w| lab.number(status.running(w)?.node.as_deref()?).ok()).collect();
     busy.sort_unstable();
     busy.dedup();
     match leader.filter(|l| busy.contains(l)).or_else(|| busy.get(round % busy.len().max(1)).copied()) {
@@ -139,7 +143,8 @@ fn times(
     let (mut silence, mut gap) = (None, None);
     for (workload, _) in moved {
         let stamps = Stamps::read(&lab.stamps(workload))?;
-        let first = stamps.newest().map(|(_, span)| Duration::from_nanos(span.first_ns.saturating_sub(lost_ns)));
+        let first =
+            stamps.newest().map(|(_, span)| Duration::from_nanos(span.first_ns.saturating_sub(lost_ns)));
         silence = silence.max(first);
         gap = gap.max(stamps.last_gap());
     }

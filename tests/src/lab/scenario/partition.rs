@@ -34,14 +34,19 @@ fn cut_off(lab: &mut Lab, few: [usize; 2], before: &Status, workloads: &[String]
     lab.net().drop_between(&few, &many)?;
     lab.net().drop_between(&many, &few)?;
     let after = lab.until(many[0], "the many to take over", SETTLES, |s| {
-        s.consistent && s.in_state("dead") == 2 && moved.iter().all(|w| many.iter().any(|h| runs_on(s, w, &lab.hosts[*h].name)))
+        s.consistent
+            && s.in_state("dead") == 2
+            && moved.iter().all(|w| many.iter().any(|h| runs_on(s, w, &lab.hosts[*h].name)))
     })?;
     run.took("moved", Some(cut.elapsed()));
     for host in few {
         let seen = lab.status(host).map_err(LabError::Broken)?;
-        run.check(!seen.consistent, || format!("{} answers as if it were the cluster: {}", lab.hosts[host].name, seen.brief()));
+        run.check(!seen.consistent, || {
+            format!("{} answers as if it were the cluster: {}", lab.hosts[host].name, seen.brief())
+        });
     }
-    let attempt = lab.apply(few[0], "minority.toml", "[workload.minority]\nexec.command = [\"/bin/sleep\", \"1\"]\n");
+    let attempt =
+        lab.apply(few[0], "minority.toml", "[workload.minority]\nexec.command = [\"/bin/sleep\", \"1\"]\n");
     run.check(attempt.is_err(), || "a minority accepted a write".into());
     run.check(after.in_state("alive") == 3, || format!("not three alive: {}", after.brief()));
     lab.net().heal()?;
@@ -94,7 +99,8 @@ fn cut_from_voters(lab: &mut Lab, workloads: &[String]) -> Result<Run, LabError>
     });
     let failures = wait_until("failures of its workloads", SETTLES, || {
         let failures = lab.failures(voters[0])?;
-        let closed = failures.iter().filter(|f| f.subject.kind == "workload" && f.recovered_at.is_some()).count();
+        let closed =
+            failures.iter().filter(|f| f.subject.kind == "workload" && f.recovered_at.is_some()).count();
         if closed >= moved.len() { Ok(failures) } else { Err(format!("{failures:?}")) }
     })?;
     run.took("declared", failures.iter().filter_map(|f| since(at, f.declared_at.as_ref())).max());

@@ -21,7 +21,8 @@ pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
 fn all_at_once(lab: &mut Lab, round: usize, workloads: &[String]) -> Result<Run, LabError> {
     let before = lab.until_healthy(SETTLES)?;
     let failures = lab.failures(0).map_err(LabError::Broken)?.len();
-    let (signal, name) = if round.is_multiple_of(2) { (libc::SIGTERM, "SIGTERM") } else { (libc::SIGKILL, "SIGKILL") };
+    let (signal, name) =
+        if round.is_multiple_of(2) { (libc::SIGTERM, "SIGTERM") } else { (libc::SIGKILL, "SIGKILL") };
     let mut run = Run::new(format!("{name} to all agents"));
     let began = Instant::now();
     for host in &lab.hosts {

@@ -21,14 +21,17 @@ pub fn run(report: &mut Report, _count: usize) -> Result<(), LabError> {
         let theirs = other.issue(&["client"])?;
         // It believes our agents, but shows what the other authority signed.
         let mixed = crate::lab::certificates::Files { ca: ours.ca.clone(), ..theirs.clone() };
-        for (what, files) in [("of another authority", &mixed), ("and belief of another authority", &theirs)] {
+        for (what, files) in [("of another authority", &mixed), ("and belief of another authority", &theirs)]
+        {
             let answer = lab.cli_as(files, 0, &["status", "--json"])?;
             run.check(answer.code == Some(NO_ANSWER) && answer.stdout.is_empty(), || {
                 format!("a certificate {what} got {answer:?}")
             });
         }
         let bare = lab.cli_without_tls(0, &["status", "--json"])?;
-        run.check(bare.code == Some(NO_ANSWER) && bare.stdout.is_empty(), || format!("without TLS got {bare:?}"));
+        run.check(bare.code == Some(NO_ANSWER) && bare.stdout.is_empty(), || {
+            format!("without TLS got {bare:?}")
+        });
         report.add(run);
 
         let mut run = Run::new("an agent's certificate");

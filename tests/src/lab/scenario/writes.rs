@@ -29,7 +29,11 @@ pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
     })
 }
 
-fn kill_during_writes(lab: &mut Lab, round: usize, acknowledged: &mut BTreeSet<String>) -> Result<Run, LabError> {
+fn kill_during_writes(
+    lab: &mut Lab,
+    round: usize,
+    acknowledged: &mut BTreeSet<String>,
+) -> Result<Run, LabError> {
     lab.until_healthy(SETTLES)?;
     let said = Mutex::new(BTreeSet::new());
     let stop = AtomicBool::new(false);
