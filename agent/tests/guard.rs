@@ -75,7 +75,7 @@ impl Rig {
     }
 
     fn with_exe(exe: PathBuf, dir: tempfile::TempDir) -> Self {
-        let boot = sys::boot_id().unwrap();
+        let boot = holdfast::clock::boot_id().unwrap();
         let guards = dir.path().join("guards");
         let (sender, events) = mpsc::channel(64);
         let supervisor = Supervisor::new(&guards, boot, exe.clone(), sender).unwrap();
@@ -370,7 +370,7 @@ async fn what_another_boot_or_a_dead_agent_left_is_settled() {
     let me = sys::ProcessId::of(std::process::id()).unwrap();
     of_another_boot.guard = Some(me);
     of_another_boot.init = Some(me);
-    of_another_boot.phase = Phase::Running { workload: me, started_at: sys::wall_time() };
+    of_another_boot.phase = Phase::Running { workload: me, started_at: holdfast::clock::wall() };
     of_another_boot.confinement =
         Some(Confinement { namespace: Namespace::Pid, cgroup: None, missing: Vec::new() });
     of_another_boot.write(&rig.guards()).unwrap();
@@ -508,7 +508,7 @@ async fn an_exit_is_seen_soon_with_its_output_in_bounded_files() {
     println!("guard: {resident:?}; {}", rig.state(&spec).confinement.unwrap());
     fs::write(rig.dir.path().join("stamps"), "").unwrap();
     assert_eq!(rig.ended().await, (Outcome::Ran { exit: Exit::Code(3), cause: Cause::Exited }, true));
-    let noticed_ms = sys::clocks().boot.as_millis();
+    let noticed_ms = holdfast::clock::now().boot.as_millis();
     let output = rig.supervisor.logs("web", spec.index, From::Tail(10_000), 10_000).await.unwrap();
     let text = String::from_utf8(output.bytes).unwrap();
     let (kept, stamp) = text.trim_end().rsplit_once('\n').unwrap();

@@ -35,7 +35,8 @@ fn first_broken(seeds: core::ops::Range<u64>, options: &Options) -> Option<Outco
 }
 
 fn is_found(name: &str, seeds: core::ops::Range<u64>) {
-    let options = Options { breaks: name.parse().unwrap(), trouble: Duration::from_secs(40), ..short() };
+    let options =
+        Options { breaks: name.parse().expect("a known fault"), trouble: Duration::from_secs(40), ..short() };
     let broken = first_broken(seeds, &options).expect("the fault was not found");
     let violation = broken.violation.expect("it is broken");
     assert_eq!(violation.promise, "at most once", "{violation}");

@@ -3,6 +3,7 @@
 //! Nothing is stopped on the ground of a ledger copy that may be old: only once it shows this very session of the
 //! agent (`Input` from the loop) do the slots hear what is desired.
 
+use super::ended::Ended;
 use crate::{
     shared::Identity,
     workload::{
@@ -32,11 +33,14 @@ pub struct Instances {
     identity: Identity,
     boot: BootId,
     supervisor: Arc<Supervisor>,
+    ended: Ended,
     reports: mpsc::Sender<Body>,
     slots: BTreeMap<Key, Slot>,
     of_instance: BTreeMap<InstanceId, Key>,
     restarts: BTreeMap<Key, (Generation, u32)>,
     unconfined: BTreeSet<InstanceId>,
+    /// Ends that were said again.
+    retold: BTreeSet<(String, u32, Generation)>,
     /// What to start with, as the ledger last said.
     specs: BTreeMap<String, WorkloadSpec>,
     lease_ms: u64,
@@ -50,6 +54,7 @@ impl Instances {
         identity: Identity,
         boot: BootId,
         supervisor: Arc<Supervisor>,
+        ended: Ended,
         reports: mpsc::Sender<Body>,
         now: Instant,
         adopted: Vec<Adopted>,
@@ -58,11 +63,13 @@ impl Instances {
             identity,
             boot,
             supervisor,
+            ended,
             reports,
             slots: BTreeMap::new(),
             of_instance: BTreeMap::new(),
             restarts: BTreeMap::new(),
             unconfined: BTreeSet::new(),
+            retold: BTreeSet::new(),
             specs: BTreeMap::new(),
             lease_ms: 0,
             notes: Vec::new(),
@@ -123,6 +130,11 @@ impl Instances {
                 restart: policy(&workload.spec),
             });
             wanted.insert((name.to_owned(), index), want);
+            // An earlier agent proved its end, and may have been killed before it could say so.
+            let known_ended = self.ended.of(name, index) >= placement.generation;
+            if known_ended && self.retold.insert((name.to_owned(), index, placement.generation)) {
+                self.report_never_ran(name, index, placement.generation);
+            }
             if ends && !self.slots.contains_key(&(name.to_owned(), index)) {
                 self.report_never_ran(name, index, placement.generation);
             }
@@ -179,7 +191,8 @@ impl Instances {
 
     fn step(&mut self, now: Instant, key: Key, event: Event) {
         let mut effects = Vec::new();
-        let slot = self.slots.entry(key.clone()).or_default();
+        let ended = &self.ended;
+        let slot = self.slots.entry(key.clone()).or_insert_with(|| Slot::after(ended.of(&key.0, key.1)));
         slot.step(now, event, InstanceId(rand::random()), &mut effects);
         for effect in effects {
             self.carry_out(now, &key, effect);

@@ -16,7 +16,7 @@ use crate::{
 };
 use cluster_core::{
     ids::{BootId, ClusterId, LeaseEpoch, LogId, NodeId, SessionId},
-    lease::{Effect, Event, Grant, Groups, Holder, Renewal, Verdict},
+    lease::{Effect, Event, Grant, Groups, Holder, Renewal, Verdict, has_room},
     timing::Timing,
 };
 use std::{
@@ -27,8 +27,9 @@ use std::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-/// Between two looks at the holder's clock.
-const TICK: Duration = Duration::from_millis(25);
+/// Between two looks at the holder's clock: no oftener, even when a round is overdue, and no later.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_millis(40);
 
 struct State {
     holder: Holder,
@@ -88,10 +89,8 @@ impl Lease {
         let ticking = {
             let core = core.clone();
             tokio::spawn(async move {
-                let mut tick = tokio::time::interval(TICK);
-                tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 loop {
-                    tick.tick().await;
+                    tokio::time::sleep(core.pause()).await;
                     core.step(Event::Tick);
                 }
             })
@@ -130,11 +129,13 @@ impl Lease {
         }
     }
 
-    /// The epoch whose deadline is ahead now.
+    /// The epoch whose deadline is far enough ahead to start something.
     #[must_use]
     pub fn held(&self) -> Option<LeaseEpoch> {
         let state = self.core.lock();
-        state.holder.deadline(clock::now()).and(state.holder.epoch())
+        let now = clock::now();
+        // Too near its end, a guard would refuse to start anything.
+        state.holder.deadline(now).filter(|deadline| has_room(*deadline, now)).and(state.holder.epoch())
     }
 
     /// Streams to all voters while the lease is wanted, none otherwise.
@@ -157,6 +158,12 @@ impl Lease {
 impl Core {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of the lease's state panics")
+    }
+
+    /// Until the holder has something to do.
+    fn pause(&self) -> Duration {
+        let due = self.lock().holder.next_tick();
+        due.map_or(LOOK_MAX, |at| at.since(clock::now().boot).clamp(LOOK_MIN, LOOK_MAX))
     }
 
     fn step(&self, event: Event) {

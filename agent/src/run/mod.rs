@@ -2,6 +2,7 @@
 //!
 //! What fails here fails before anything was written that a later start couldn't go on with, and in one sentence.
 
+mod ended;
 mod follow;
 mod handler;
 mod identity;
@@ -185,7 +186,14 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     };
     tasks.spawn(follower.run());
     let (reports, report_queue) = mpsc::channel(instances::REPORTS_QUEUED);
-    tasks.spawn(serve::report(proposer.clone(), identity.name.clone(), report_queue));
+    let ended = ended::Ended::open(supervisor.dir())?;
+    tasks.spawn(serve::report(
+        proposer.clone(),
+        identity.name.clone(),
+        ended.clone(),
+        inputs.clone(),
+        report_queue,
+    ));
     let (stream_events, mut streams) = mpsc::channel::<StreamEvent>(crate::limits::LOOP_QUEUE);
     let relay = inputs.clone();
     tasks.spawn(async move {
@@ -206,7 +214,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         peers.clone(),
     );
     let instances =
-        instances::Instances::new(identity.clone(), boot, supervisor, reports, clock::raw(), adopted);
+        instances::Instances::new(identity.clone(), boot, supervisor, ended, reports, clock::raw(), adopted);
     let office = leader::Office {
         identity: identity.clone(),
         consensus: consensus.clone(),

@@ -45,9 +45,9 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// Between two looks at everything that has a time.
-const TICK: Duration = Duration::from_millis(25);
+const TICK: Duration = Duration::from_millis(40);
 /// Later than this behind its time, the loop was kept from hearing others.
-const LATE: Duration = Duration::from_millis(60);
+const LATE: Duration = Duration::from_millis(80);
 /// A `NodeUp` without an answer is proposed again after this.
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// Between two attempts to learn whether a leader's process still accepts connections.

@@ -1,6 +1,6 @@
 //! The agent's ports, its signals, and the small doers that the API needs.
 
-use super::{AgentError, handler::Handler, propose::Proposer};
+use super::{AgentError, ended::Ended, handler::Handler, input::Input, propose::Proposer};
 use crate::{
     http,
     limits::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAMS_PER_CONNECTION},
@@ -10,8 +10,8 @@ use crate::{
     workload::{logs::From, supervisor::Supervisor},
 };
 use cluster_core::{
-    ids::RequestId,
-    ledger::{Body, Reply},
+    ids::{Generation, RequestId},
+    ledger::{Body, Reply, Report},
 };
 use futures::future::BoxFuture;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -87,10 +87,24 @@ pub fn signals(tasks: &mut JoinSet<()>, stop: watch::Sender<bool>) {
     });
 }
 
-/// Writes this node's reports in their order, each until it is accepted or turned down.
-pub async fn report(proposer: Arc<Proposer>, name: String, mut reports: mpsc::Receiver<Body>) {
+/// Writes this node's reports in their order, each until it is accepted or turned down. That a generation ended is
+/// on this node's disk before anybody is told.
+pub async fn report(
+    proposer: Arc<Proposer>,
+    name: String,
+    ended: Ended,
+    inputs: mpsc::Sender<Input>,
+    mut reports: mpsc::Receiver<Body>,
+) {
     let actor = format!("node:{name}");
     while let Some(body) = reports.recv().await {
+        let end = the_end_of(&body);
+        if let Some((workload, index, generation)) = &end
+            && let Err(error) = ended.note(workload, *index, *generation).await
+        {
+            let _stopping = inputs.send(Input::Fatal(error.to_string())).await;
+            return;
+        }
         let request = RequestId(rand::random());
         loop {
             match proposer.propose(actor.clone(), request, body.clone()).await {
@@ -105,6 +119,23 @@ pub async fn report(proposer: Arc<Proposer>, name: String, mut reports: mpsc::Re
                 }
             }
         }
+        if let Some((workload, index, generation)) = &end {
+            ended.told(workload, *index, *generation);
+        }
+    }
+}
+
+/// The generation that a report calls ended for good.
+fn the_end_of(body: &Body) -> Option<(String, u32, Generation)> {
+    match body {
+        Body::InstanceReported {
+            workload,
+            index,
+            generation,
+            report: Report::Ended { .. } | Report::GaveUp { .. },
+            ..
+        } => Some((workload.clone(), *index, *generation)),
+        _ => None,
     }
 }
 

@@ -85,6 +85,10 @@ impl LogFile {
             create(path)?;
         }
         let db = guarded(path, || builder().open(path))?;
+        // What a killed process wrote and didn't sync is read back all the same: it must be on the disk before this
+        // node builds on it.
+        let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|source| StorageError::io("sync", path, source))?;
         Self::start(db, path)
     }
 

@@ -5,7 +5,6 @@
 //!
 //! Not here: what a guard makes of it (`guard::lease`).
 
-use super::sys;
 use cluster_core::{
     ids::{BootId, LeaseEpoch},
     time::{Clocks, Instant},
@@ -288,7 +287,7 @@ pub fn remove_stale(dir: &Path, boot: BootId) -> io::Result<()> {
 /// Now plus `ms` on both clocks: the deadline of a renewal sent now.
 #[must_use]
 pub fn deadline_in(duration: std::time::Duration) -> Clocks {
-    let now = sys::clocks();
+    let now = crate::clock::now();
     Clocks { boot: now.boot + duration, raw: now.raw + duration }
 }
 

@@ -1,44 +1,10 @@
-//! Linux's calls that neither std nor rustix offers in the shape needed here: clocks, process identities, pidfds.
+//! Linux's calls that neither std nor rustix offers in the shape needed here: process identities, pidfds.
 //!
 //! Not here: any decision.
 
-use cluster_core::{
-    ids::BootId,
-    time::{Clocks, Instant, WallTime},
-};
-use rustix::{
-    process::{Pid, PidfdFlags, pidfd_open},
-    time::{ClockId, clock_gettime},
-};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
-use std::{fs, io, os::fd::OwnedFd, time::SystemTime};
-
-fn clock(id: ClockId) -> Instant {
-    let t = clock_gettime(id);
-    let seconds = u64::try_from(t.tv_sec).expect("a monotonic clock isn't negative");
-    let nanos = u64::try_from(t.tv_nsec).expect("a clock's nanoseconds aren't negative");
-    Instant::from_nanos(seconds * 1_000_000_000 + nanos)
-}
-
-/// Both clocks of a lease's holder, now.
-#[must_use]
-pub fn clocks() -> Clocks {
-    Clocks { boot: clock(ClockId::Boottime), raw: clock(ClockId::MonotonicRaw) }
-}
-
-/// UTC, for people.
-#[must_use]
-pub fn wall_time() -> WallTime {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The first 64 bits of the kernel's random boot id.
-pub fn boot_id() -> io::Result<BootId> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
-    digits.parse().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
-}
+use std::{fs, io, os::fd::OwnedFd};
 
 /// A process that can't be mistaken for another of the same boot: a pid is used again, but not at the same tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

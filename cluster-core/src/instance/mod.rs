@@ -181,6 +181,12 @@ impl Slot {
         Self::default()
     }
 
+    /// A slot on a node that told, in this life or an earlier one, that generations up to `ended` have ended there.
+    #[must_use]
+    pub fn after(ended: Generation) -> Self {
+        Self { ended, ..Self::default() }
+    }
+
     /// The only way in. `fresh` becomes the id of what this step starts, if it starts anything.
     pub fn step(&mut self, now: Instant, event: Event, fresh: InstanceId, effects: &mut Vec<Effect>) {
         match event {

@@ -20,7 +20,7 @@ use super::{
     logs, page,
     spec::GuardSpec,
     state::{Lock, Phase, State, StateError},
-    sys::{self, ProcessId},
+    sys::ProcessId,
 };
 use cluster_core::{
     ids::InstanceId,
@@ -81,7 +81,7 @@ fn run(state_file: &Path) -> Result<(), GuardError> {
     state.guard = Some(ProcessId::of(std::process::id()).map_err(GuardError::Identity)?);
     state.write(dir)?;
     let outcome = hold(dir, &mut state).unwrap_or_else(|e| Outcome::StartFailed(e.0));
-    state.phase = Phase::Ended { outcome, ended_at: sys::wall_time() };
+    state.phase = Phase::Ended { outcome, ended_at: crate::clock::wall() };
     // The confirmation: from here on anybody may rely on the tree being gone.
     state.write(dir)?;
     Ok(())
@@ -100,7 +100,7 @@ impl<E: std::error::Error> From<E> for StartFailed {
 fn hold(dir: &Path, state: &mut State) -> Result<Outcome, StartFailed> {
     let spec = state.spec.clone();
     spec.check()?;
-    let boot = sys::boot_id()?;
+    let boot = crate::clock::boot_id().map_err(std::io::Error::other)?;
     if boot != spec.boot {
         return Err(StartFailed(format!(
             "the host was started anew since: it is boot {boot}, not {}",
@@ -128,7 +128,7 @@ fn hold(dir: &Path, state: &mut State) -> Result<Outcome, StartFailed> {
     };
     let mut run = Run { spec: &spec, watch, signals, output, tree, stop: None, graced: false, ending: None };
     if let Ok(workload) = ProcessId::of(workload) {
-        state.phase = Phase::Running { workload, started_at: sys::wall_time() };
+        state.phase = Phase::Running { workload, started_at: crate::clock::wall() };
         if let Err(e) = state.write(dir) {
             // Nobody would learn of it: better not to run than to run unseen.
             run.ending = Some(Cause::GuardLost);
@@ -140,14 +140,14 @@ fn hold(dir: &Path, state: &mut State) -> Result<Outcome, StartFailed> {
 
 /// Waits until a deadline that this guard accepts lies ahead; its timer is armed then.
 fn await_lease(dir: &Path, spec: &GuardSpec, watch: &mut Watch) -> Result<(), StartFailed> {
-    let give_up = sys::clocks().boot + START_WAIT;
+    let give_up = crate::clock::now().boot + START_WAIT;
     loop {
         match watch.look(dir)? {
             lease::Verdict::Holds { .. } => return Ok(()),
             lease::Verdict::Over => {
                 return Err(StartFailed(format!("lease epoch {} was taken back from this node", spec.epoch)));
             }
-            lease::Verdict::Never if sys::clocks().boot >= give_up => {
+            lease::Verdict::Never if crate::clock::now().boot >= give_up => {
                 return Err(StartFailed(format!(
                     "this node holds no lease of epoch {}: no deadline ahead on {}; it starts once the lease is renewed",
                     spec.epoch,
@@ -202,7 +202,7 @@ impl Run<'_> {
     fn patience(&self) -> Duration {
         match (self.ending, self.stop) {
             (Some(_), _) => END_LOOK_EVERY,
-            (None, Some(kill_at)) => LOOK_EVERY.min(kill_at.since(sys::clocks().boot)),
+            (None, Some(kill_at)) => LOOK_EVERY.min(kill_at.since(crate::clock::now().boot)),
             (None, None) => LOOK_EVERY,
         }
     }
@@ -229,14 +229,14 @@ impl Run<'_> {
     fn obey_signals(&mut self) {
         if let Some(asked) = self.signals.stop_asked() {
             let timeout = asked.unwrap_or(Duration::from_millis(self.spec.stop_timeout_ms));
-            let kill_at = sys::clocks().boot + timeout;
+            let kill_at = crate::clock::now().boot + timeout;
             // A second order can only make it sooner.
             self.stop = Some(self.stop.map_or(kill_at, |before| before.min(kill_at)));
             if !timeout.is_zero() {
                 self.tree.terminate();
             }
         }
-        if self.stop.is_some_and(|kill_at| sys::clocks().boot >= kill_at) {
+        if self.stop.is_some_and(|kill_at| crate::clock::now().boot >= kill_at) {
             self.ending.get_or_insert(Cause::Stopped);
         }
     }

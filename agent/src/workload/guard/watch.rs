@@ -45,7 +45,7 @@ impl Watch {
         }
         let content = self.page.as_ref().and_then(|page| page.read().ok());
         // The clocks are read after the page: what they say can only be too late, never too early.
-        let verdict = self.lease.look(sys::clocks(), content.as_ref());
+        let verdict = self.lease.look(crate::clock::now(), content.as_ref());
         if let Verdict::Holds { kill_at } = verdict {
             self.timer.arm(kill_at)?;
         }
@@ -59,7 +59,7 @@ impl Watch {
     }
 
     pub fn within_grace(&self, grace: Duration) -> bool {
-        self.lease.within_grace(sys::clocks(), grace)
+        self.lease.within_grace(crate::clock::now(), grace)
     }
 
     /// The kill is no longer needed: there is nothing left to kill.

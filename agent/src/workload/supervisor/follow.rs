@@ -247,7 +247,7 @@ fn give_up_unguarded(shared: &Shared, mut state: State) -> Result<bool, state::S
     let now = State::read(&shared.dir, state.spec.instance)?;
     if now.guard.is_none() && now.phase == Phase::Starting {
         let outcome = Outcome::StartFailed("the agent ended before it had started the guard".into());
-        state.phase = Phase::Ended { outcome, ended_at: sys::wall_time() };
+        state.phase = Phase::Ended { outcome, ended_at: crate::clock::wall() };
         state.write(&shared.dir)?;
     }
     Ok(true)

@@ -49,7 +49,7 @@ pub(super) fn settle(shared: &Shared, instance: InstanceId) -> Result<Settled, S
         Some(false) => return Ok(Settled::NotYet(outcome)),
         None => return Ok(Settled::Unprovable(outcome)),
     }
-    state.phase = Phase::Ended { outcome: outcome.clone(), ended_at: sys::wall_time() };
+    state.phase = Phase::Ended { outcome: outcome.clone(), ended_at: crate::clock::wall() };
     state.write(&shared.dir)?;
     Ok(Settled::Proven(outcome))
 }
@@ -112,7 +112,7 @@ fn outcome(shared: &Shared, state: &State) -> Outcome {
 /// Whether the lease explains the guard's death.
 fn lease_over(shared: &Shared, state: &State) -> bool {
     let content = PageReader::open(&shared.dir, state.spec.epoch).ok().and_then(|page| page.read().ok());
-    let now = sys::clocks();
+    let now = crate::clock::now();
     content.is_some_and(|page| {
         page.revoked
             || now.boot + KILL_MARGIN >= page.deadline.boot
