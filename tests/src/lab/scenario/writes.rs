@@ -71,8 +71,7 @@ fn kill_during_writes(
     Ok(run)
 }
 
-/// Applies one workload after the other until told to stop, noting what was acknowledged. Each is stopped from the
-/// start by having no replica to run: a write that starts nothing.
+/// Applies one workload after the other until told to stop, noting what was acknowledged.
 fn write(lab: &Lab, round: usize, writer: usize, said: &Mutex<BTreeSet<String>>, stop: &AtomicBool) {
     for number in 0.. {
         let name = format!("w{round}-{writer}-{number}");
