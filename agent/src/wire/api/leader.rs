@@ -47,7 +47,8 @@ impl Api {
         here: Here,
     ) -> Result<Response<A>, Status>
     where
-        There: FnOnce(Channel, Request<Q>) -> Answer,
+        Q: Clone,
+        There: Fn(Channel, Request<Q>) -> Answer,
         Answer: Future<Output = Result<Response<A>, Status>>,
         Here: FnOnce(Call, Q) -> Made,
         Made: Future<Output = Result<A, Status>>,
@@ -70,7 +71,7 @@ impl Api {
     ) -> Result<Response<A>, Status>
     where
         Q: Clone,
-        There: FnOnce(Channel, Request<Q>) -> Answer,
+        There: Fn(Channel, Request<Q>) -> Answer,
         Answer: Future<Output = Result<Response<A>, Status>>,
         Here: FnOnce(Call, Q) -> Made,
         Made: Future<Output = Result<A, Status>>,
@@ -94,26 +95,46 @@ impl Api {
         here: Here,
     ) -> Result<Response<A>, Status>
     where
-        There: FnOnce(Channel, Request<Q>) -> Answer,
+        Q: Clone,
+        There: Fn(Channel, Request<Q>) -> Answer,
         Answer: Future<Output = Result<Response<A>, Status>>,
         Here: FnOnce(Call, Q) -> Made,
         Made: Future<Output = Result<A, Status>>,
     {
-        let remaining = call.remaining();
-        let Some(leader) = self.other_leader(&call)? else {
-            return match time::timeout(remaining, here(call, message)).await {
-                Ok(answer) => answer.map(Response::new),
-                Err(_) => Err(too_slow(remaining)),
+        loop {
+            let remaining = call.remaining();
+            let Some(leader) = self.other_leader(&call)? else {
+                return match time::timeout(remaining, here(call, message)).await {
+                    Ok(answer) => answer.map(Response::new),
+                    Err(_) => Err(too_slow(remaining)),
+                };
             };
-        };
-        let cause = match time::timeout(remaining, there(leader.channel, call.pass_on(message))).await {
-            Ok(Ok(response)) => return Ok(Response::new(response.into_inner())),
-            Ok(Err(status)) if is_answer(&status) => return Err(passed_back(&status)),
-            Ok(Err(status)) => status.message().to_owned(),
-            Err(_) => format!("no answer within {} ms", remaining.as_millis()),
-        };
-        let name = self.with_view(|view| view.name(leader.node));
-        Err(errors::leader_unreachable(&name, &leader.address, &cause))
+            let passed_on = there(leader.channel, call.pass_on(message.clone()));
+            let answer = tokio::select! {
+                answer = time::timeout(remaining, passed_on) => answer,
+                // What went to a host that fell silent would wait until its connection is given up, long after the
+                // election. Commands carry request ids: the same one again is answered, not done twice.
+                () = self.another_leads(leader.node) => continue,
+            };
+            let cause = match answer {
+                Ok(Ok(response)) => return Ok(Response::new(response.into_inner())),
+                Ok(Err(status)) if is_answer(&status) => return Err(passed_back(&status)),
+                Ok(Err(status)) => status.message().to_owned(),
+                Err(_) => format!("no answer within {} ms", remaining.as_millis()),
+            };
+            let name = self.with_view(|view| view.name(leader.node));
+            return Err(errors::leader_unreachable(&name, &leader.address, &cause));
+        }
+    }
+
+    /// Returns once this agent believes in another leader, itself included.
+    async fn another_leads(&self, old: NodeId) {
+        let mut live = self.shared.live.clone();
+        let other = live.wait_for(|live| live.leader.is_some_and(|leader| leader != old)).await.is_ok();
+        if !other {
+            // The agent is ending: nobody will lead here any more.
+            std::future::pending().await
+        }
     }
 
     /// The leader when it is another agent; none when it is this one.

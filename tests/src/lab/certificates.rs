@@ -1,0 +1,59 @@
+//! An authority and the certificates it signs, made anew for each lab.
+
+use super::error::LabError;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use std::path::{Path, PathBuf};
+
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    directory: PathBuf,
+}
+
+/// The three files of an agent's `[tls]`, or of a client.
+#[derive(Clone, Debug)]
+pub struct Files {
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// Its files are kept in `directory`, which it makes.
+    pub fn new(directory: &Path) -> Result<Self, LabError> {
+        std::fs::create_dir_all(directory).map_err(LabError::io(format!("make {directory:?}")))?;
+        let mut params = CertificateParams::new(Vec::<String>::new()).map_err(broken)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate whose issuer is called like its subject for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "lab authority");
+        let issuer =
+            CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(broken)?).map_err(broken)?;
+        let authority = Self { issuer, directory: directory.to_owned() };
+        authority.write("ca.pem", &authority.issuer.pem())?;
+        Ok(authority)
+    }
+
+    /// A certificate for these names and addresses; the first one names its files.
+    pub fn issue(&self, names: &[&str]) -> Result<Files, LabError> {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let stem = names.first().expect("a certificate has a name").clone();
+        let key = KeyPair::generate().map_err(broken)?;
+        let mut params = CertificateParams::new(names).map_err(broken)?;
+        params.distinguished_name.push(DnType::CommonName, stem.clone());
+        let certificate = params.signed_by(&key, &self.issuer).map_err(broken)?;
+        Ok(Files {
+            ca: self.directory.join("ca.pem"),
+            cert: self.write(&format!("{stem}.pem"), &certificate.pem())?,
+            key: self.write(&format!("{stem}.key"), &key.serialize_pem())?,
+        })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, LabError> {
+        let path = self.directory.join(name);
+        std::fs::write(&path, text).map_err(LabError::io(format!("write {path:?}")))?;
+        Ok(path)
+    }
+}
+
+fn broken(error: rcgen::Error) -> LabError {
+    LabError::Broken(format!("can't make a certificate: {error}"))
+}

@@ -1,0 +1,214 @@
+//! Hosts that are network namespaces, joined by veth pairs and a bridge in a namespace of its own; cuts and loss are
+//! nftables rules of that bridge. Nothing outside the lab's own namespaces is touched.
+//!
+//! Names carry the process's id, so that labs run side by side, and what a dead one left is found and removed.
+
+use super::{
+    command::tool,
+    error::LabError,
+    process::{in_namespace, kill_all},
+};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+const NAMED: &str = "hflab";
+const NAMESPACES: &str = "/run/netns";
+/// Where the lab's own end of the bridge is.
+pub const HUB_ADDRESS: &str = "10.77.0.254";
+/// Where alerts are received.
+pub const RECEIVER_PORT: u16 = 9_000;
+/// Hosts of one lab: the address' last byte, and the kernel's shared neighbour table, allow no more by default.
+pub const MOST_HOSTS: usize = 25;
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// All hosts' network. Hosts are numbered from 0.
+pub struct Network {
+    prefix: String,
+    hosts: usize,
+    /// Packets from the first to the second are dropped.
+    one_way: BTreeSet<(usize, usize)>,
+    /// Hear nobody and are heard by nobody, though they run.
+    silent: BTreeSet<usize>,
+    loss_percent: u8,
+}
+
+impl Network {
+    pub fn new(hosts: usize) -> Result<Self, LabError> {
+        assert!(hosts <= MOST_HOSTS, "{hosts} hosts are more than the lab's {MOST_HOSTS}");
+        sweep()?;
+        let prefix = format!("{NAMED}{}x{}-", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
+        // From here on Drop removes what was made, also when the rest fails.
+        let network =
+            Self { prefix, hosts, one_way: BTreeSet::new(), silent: BTreeSet::new(), loss_percent: 0 };
+        let hub = network.hub_name();
+        tool(&["ip", "netns", "add", &hub], None)?;
+        ip(&hub, "link set lo up")?;
+        ip(&hub, "link add br0 type bridge")?;
+        ip(&hub, &format!("addr add {HUB_ADDRESS}/24 dev br0"))?;
+        ip(&hub, "link set br0 up")?;
+        for host in 0..hosts {
+            network.add_host(host)?;
+        }
+        Ok(network)
+    }
+
+    fn add_host(&self, host: usize) -> Result<(), LabError> {
+        let (hub, name) = (self.hub_name(), self.name(host));
+        tool(&["ip", "netns", "add", &name], None)?;
+        ip(&hub, &format!("link add v{host} type veth peer name eth0 netns {name}"))?;
+        ip(&hub, &format!("link set v{host} master br0 up"))?;
+        ip(&name, "link set lo up")?;
+        ip(&name, &format!("addr add {}/24 dev eth0", address(host)))?;
+        ip(&name, "link set eth0 up")?;
+        ip(&name, &format!("route add default via {HUB_ADDRESS}"))
+    }
+
+    fn name(&self, host: usize) -> String {
+        format!("{}h{host}", self.prefix)
+    }
+
+    fn hub_name(&self) -> String {
+        format!("{}hub", self.prefix)
+    }
+
+    /// The namespace file of a host.
+    #[must_use]
+    pub fn namespace(&self, host: usize) -> PathBuf {
+        Path::new(NAMESPACES).join(self.name(host))
+    }
+
+    /// The bridge's own namespace, which reaches every host whatever is cut.
+    #[must_use]
+    pub fn hub(&self) -> PathBuf {
+        Path::new(NAMESPACES).join(self.hub_name())
+    }
+
+    /// Pulls or plugs the cable, at the bridge's end.
+    pub fn plug(&self, host: usize, plugged: bool) -> Result<(), LabError> {
+        let state = if plugged { "up" } else { "down" };
+        ip(&self.hub_name(), &format!("link set v{host} {state}"))
+    }
+
+    /// This host and the others, alert receivers included, no longer hear each other.
+    pub fn silence(&mut self, host: usize) -> Result<(), LabError> {
+        self.silent.insert(host);
+        self.write_rules()
+    }
+
+    /// Packets from each of `from` to each of `to` are dropped.
+    pub fn drop_between(&mut self, from: &[usize], to: &[usize]) -> Result<(), LabError> {
+        self.one_way.extend(from.iter().flat_map(|f| to.iter().map(move |t| (*f, *t))));
+        self.write_rules()
+    }
+
+    pub fn lose(&mut self, percent: u8) -> Result<(), LabError> {
+        self.loss_percent = percent;
+        self.write_rules()
+    }
+
+    /// No cut and no loss any more.
+    pub fn heal(&mut self) -> Result<(), LabError> {
+        self.one_way.clear();
+        self.silent.clear();
+        self.loss_percent = 0;
+        self.write_rules()
+    }
+
+    fn write_rules(&self) -> Result<(), LabError> {
+        let mut between = String::new();
+        let mut inward = String::new();
+        for host in &self.silent {
+            between += &format!("  iifname \"v{host}\" drop\n  oifname \"v{host}\" drop\n");
+            inward += &format!("  iifname \"v{host}\" tcp dport {RECEIVER_PORT} drop\n");
+        }
+        for (from, to) in &self.one_way {
+            between += &format!("  iifname \"v{from}\" oifname \"v{to}\" drop\n");
+        }
+        if self.loss_percent > 0 {
+            between += &format!("  numgen random mod 100 < {} drop\n", self.loss_percent);
+        }
+        // One transaction: nothing gets through while rules change.
+        let rules = format!(
+            "table bridge lab {{}}\ndelete table bridge lab\ntable bridge lab {{\n chain between {{ type filter hook \
+             forward priority 0;\n{between} }}\n chain inward {{ type filter hook input priority 0;\n{inward} }}\n}}\n"
+        );
+        tool(&["ip", "netns", "exec", &self.hub_name(), "nft", "-f", "-"], Some(&rules)).map(drop)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in (0..self.hosts).map(|h| self.name(h)).chain([self.hub_name()]) {
+            remove(&name);
+        }
+    }
+}
+
+/// What the lab can't do on this machine, if anything: it needs root, `ip` and `nft`.
+#[must_use]
+pub fn missing() -> Option<Missing> {
+    // SAFETY: geteuid only reads.
+    if unsafe { libc::geteuid() } != 0 {
+        return Some(Missing::Root);
+    }
+    ["ip", "nft"].into_iter().find(|tool| !installed(tool)).map(Missing::Tool)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Root,
+    Tool(&'static str),
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Root => f.write_str("network namespaces need root"),
+            Self::Tool(tool) => write!(f, "`{tool}` isn't installed (packages iproute2 and nftables)"),
+        }
+    }
+}
+
+fn installed(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
+}
+
+/// `10.77.0.1` is host 0's.
+#[must_use]
+pub fn address(host: usize) -> String {
+    format!("10.77.0.{}", host + 1)
+}
+
+fn ip(namespace: &str, arguments: &str) -> Result<(), LabError> {
+    let mut command = vec!["ip", "-n", namespace];
+    command.extend(arguments.split(' '));
+    tool(&command, None).map(drop)
+}
+
+/// Removes what labs of processes that are gone left behind.
+fn sweep() -> Result<(), LabError> {
+    let Ok(entries) = std::fs::read_dir(NAMESPACES) else { return Ok(()) };
+    for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+        let owner = name.strip_prefix(NAMED).and_then(|rest| rest.split_once('x')?.0.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove(&name);
+        }
+    }
+    Ok(())
+}
+
+fn remove(name: &str) {
+    let path = Path::new(NAMESPACES).join(name);
+    if !path.exists() {
+        return;
+    }
+    kill_all(|| in_namespace(&path));
+    if let Err(error) = tool(&["ip", "netns", "del", name], None) {
+        eprintln!("lab: {error}; remove it by hand");
+    }
+}

@@ -1,0 +1,49 @@
+//! Who isn't of the cluster's authority gets nothing: no answer, no membership.
+
+use super::in_lab;
+use crate::lab::{
+    LabError, Plan,
+    certificates::Authority,
+    report::{Report, Run},
+};
+
+const THREE: Plan = Plan { hosts: 3, expect: 3, namespaces: false };
+/// The command line's exit code when no agent answers.
+const NO_ANSWER: i32 = 3;
+
+pub fn run(report: &mut Report, _count: usize) -> Result<(), LabError> {
+    in_lab(THREE, |lab| {
+        let mut run = Run::new("a client's certificates");
+        let ours = lab.authority.issue(&["another-client"])?;
+        let known = lab.cli_as(&ours, 0, &["status"])?;
+        run.check(known.code == Some(0), || format!("a good certificate is refused: {known:?}"));
+        let other = Authority::new(&lab.directory().join("other-authority"))?;
+        let theirs = other.issue(&["client"])?;
+        // It believes our agents, but shows what the other authority signed.
+        let mixed = crate::lab::certificates::Files { ca: ours.ca.clone(), ..theirs.clone() };
+        for (what, files) in [("of another authority", &mixed), ("and belief of another authority", &theirs)]
+        {
+            let answer = lab.cli_as(files, 0, &["status", "--json"])?;
+            run.check(answer.code == Some(NO_ANSWER) && answer.stdout.is_empty(), || {
+                format!("a certificate {what} got {answer:?}")
+            });
+        }
+        let bare = lab.cli_without_tls(0, &["status", "--json"])?;
+        run.check(bare.code == Some(NO_ANSWER) && bare.stdout.is_empty(), || {
+            format!("without TLS got {bare:?}")
+        });
+        report.add(run);
+
+        let mut run = Run::new("an agent's certificate");
+        lab.hosts[2].terminate()?;
+        let intruder = other.issue(&["n3", "127.0.0.1"])?;
+        lab.reconfigure_tls(2, &crate::lab::certificates::Files { ca: ours.ca, ..intruder })?;
+        lab.start(2)?;
+        let status = lab.until(0, "the intruder to be missed", super::SETTLES, |s| {
+            s.node("n3").is_some_and(|n| n.state == "dead")
+        })?;
+        run.check(status.voters_online == 2, || format!("{} voters online", status.voters_online));
+        report.add(run);
+        Ok(())
+    })
+}
