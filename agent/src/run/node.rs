@@ -1,7 +1,11 @@
 //! The main loop: everything that this agent is told goes to the machines here, one thing at a time, and what they
 //! want is carried out. All of the agent's deciding state has this one owner.
 //!
-//! Not here: how anything is done (streams, files, processes, proposals), nor any decision.
+//! `gossip` is what membership makes it do, `place` its own place in the ledger. Not here: how anything is done
+//! (streams, files, processes, proposals), nor any decision.
+
+mod gossip;
+mod place;
 
 use super::{
     follow::Heard,
@@ -22,17 +26,16 @@ use crate::{
     wire::{
         client::Peers,
         convert::Beat,
-        peer::{Acquaintance, Meeting},
-        streams::{self, Stream, StreamEvent},
+        streams::{Stream, StreamEvent},
     },
     workload::spec::GuardEvent,
 };
 use cluster_core::{
     cut::{self, Cut},
-    ids::{BootId, LeaseEpoch, LogId, NodeId, RequestId, ViewEpoch},
+    ids::{BootId, LogId, NodeId, ViewEpoch},
     lease::Groups,
-    ledger::{Body, Event, EventType, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
-    membership::{self, AgentState, Hello, MemberRecord, MemberState, Membership, View, tick_every},
+    ledger::{Event, Ledger},
+    membership::{self, MemberRecord, Membership, View, tick_every},
     recovery::{self, LiveView},
     time::Instant,
     timing::Timing,
@@ -42,7 +45,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 /// Between two looks at everything that has a time.
 const TICK: Duration = Duration::from_millis(40);
@@ -231,52 +234,6 @@ impl Node {
         }
     }
 
-    fn met(&mut self, now: Instant, meeting: Meeting) {
-        let hello =
-            Hello { record: record(&meeting.sender), members: meeting.members.iter().map(record).collect() };
-        let mut effects = Vec::new();
-        self.members.step(now, membership::Event::Hello(hello), &mut effects);
-        self.carry_out(now, effects);
-    }
-
-    fn stream(&mut self, now: Instant, event: StreamEvent) {
-        let event = match event {
-            StreamEvent::Opened { peer } => {
-                self.connected.insert(peer);
-                membership::Event::StreamOpened { peer }
-            }
-            StreamEvent::Ended { peer, why } => {
-                tracing::debug!(%peer, why, "the stream to a peer ended");
-                self.connected.remove(&peer);
-                self.check_leader(peer);
-                membership::Event::StreamEnded { peer }
-            }
-        };
-        let mut effects = Vec::new();
-        self.members.step(now, event, &mut effects);
-        self.carry_out(now, effects);
-    }
-
-    /// When the leader's stream ends and its port is closed, its process is gone: no need to wait out its lease.
-    fn check_leader(&self, peer: NodeId) {
-        let status = self.p.consensus.status();
-        let Some(address) = self.gossip.get(&peer).map(|s| s.address.clone()) else { return };
-        if status.leader != Some(peer) || !self.voters.contains_key(&self.p.identity.node) {
-            return;
-        }
-        let consensus = self.p.consensus.clone();
-        // Ends with its time-out; one for each end of a stream.
-        tokio::spawn(async move {
-            let dial = tokio::net::TcpStream::connect(&address);
-            if let Ok(Err(error)) = tokio::time::timeout(LEADER_CHECK_TIMEOUT, dial).await
-                && error.kind() == std::io::ErrorKind::ConnectionRefused
-            {
-                tracing::info!(leader = %peer, "the leader's process is gone");
-                consensus.leader_is_gone(peer);
-            }
-        });
-    }
-
     fn tick(&mut self) {
         self.p.pulse.beat();
         let now = clock::raw();
@@ -408,220 +365,6 @@ impl Node {
         self.grant();
     }
 
-    fn knows_me(&self, ledger: &Ledger) -> bool {
-        ledger.nodes.get(&self.p.identity.node).is_some_and(|n| n.session == self.p.identity.session)
-    }
-
-    /// Hands the epoch that the ledger issued to the lease's holder.
-    fn grant(&mut self) {
-        let me = self.p.identity.node;
-        let boot = self.p.boot;
-        let (groups, config, lease) = (self.groups(), self.voter_config, self.p.timing.lease);
-        let epoch = self.p.replica.read(|ledger| {
-            let alive = ledger.nodes.get(&me).filter(|n| n.state == NodeState::Alive && n.boot == boot);
-            alive.map(|n| n.epoch).filter(|e| *e != LeaseEpoch(0))
-        });
-        self.p.lease.granted(epoch, groups, config, lease, &self.voters);
-    }
-
-    /// Asks for its place in the ledger whenever it isn't there as it should be.
-    fn join(&mut self, now: Instant) {
-        let me = self.p.identity.node;
-        if self.leaving || self.p.stored.cluster().is_none() {
-            return;
-        }
-        if self.joining.is_some_and(|at| now.since(at) < JOIN_AGAIN) {
-            return;
-        }
-        let profile = self.profile();
-        let (founded, known) = self.p.replica.read(|l| (l.cluster.is_some(), l.nodes.get(&me).cloned()));
-        let in_order = known.as_ref().is_some_and(|n| {
-            n.state == NodeState::Alive
-                && n.epoch != LeaseEpoch(0)
-                && n.session == self.p.identity.session
-                && n.profile == profile
-        });
-        if in_order || (!founded && known.is_none() && self.p.live.borrow().leader.is_none()) {
-            return;
-        }
-        let replaces = known.filter(|n| n.boot != self.p.boot && n.epoch != LeaseEpoch(0)).map(|n| n.epoch);
-        let body = Body::NodeUp {
-            node: me,
-            profile,
-            boot: self.p.boot,
-            session: self.p.identity.session,
-            incarnation: self.members.me().incarnation,
-            replaces,
-        };
-        self.joining = Some(now);
-        let (proposer, inputs) = (self.p.proposer.clone(), self.p.inputs.clone());
-        let actor = format!("node:{}", self.p.identity.name);
-        // Answers exactly once, after the proposer's own time-out at the latest.
-        tokio::spawn(async move {
-            use crate::shared::Raft as _;
-            let answer = proposer.propose(actor, RequestId(rand::random()), body).await;
-            let answer = answer.map(|(_, reply)| reply).map_err(|e| e.to_string());
-            let _stopping = inputs.send(Input::Joined(answer)).await;
-        });
-    }
-
-    fn joined(&mut self, answer: Result<Reply, String>) {
-        match answer {
-            Ok(Reply::Rejected(why)) if why.reason == "NAME_TAKEN" => self.join_refused = Some(why.message),
-            Ok(Reply::Rejected(why)) => tracing::warn!(%why, "the ledger refuses this node for now"),
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(error, "this node's entry isn't written yet");
-                self.joining = None;
-            }
-        }
-    }
-
-    fn profile(&self) -> NodeProfile {
-        let id = &self.p.identity;
-        NodeProfile {
-            name: id.name.clone(),
-            address: id.address.clone(),
-            zone: id.zone.clone(),
-            role: id.role,
-            labels: id.labels.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            feature_level: FEATURE_LEVEL,
-        }
-    }
-
-    fn carry_out(&mut self, now: Instant, effects: Vec<membership::Effect>) {
-        use membership::Effect;
-        for effect in effects {
-            match effect {
-                Effect::Send { to, heartbeat } => self.send(now, to, heartbeat),
-                Effect::Connect { peer, address } => self.connect(peer, address),
-                Effect::Disconnect { peer } => {
-                    self.gossip.remove(&peer);
-                    self.connected.remove(&peer);
-                }
-                Effect::Probe { address } => self.probe(address),
-                Effect::Changed { record, before } => self.changed(&record, before),
-                Effect::Removed { node } => {
-                    self.heard.heard.remove(&node);
-                }
-                Effect::Refuted { incarnation } => {
-                    let (stored, inputs) = (self.p.stored.clone(), self.p.inputs.clone());
-                    // One small write; a failure to keep it ends the agent.
-                    tokio::spawn(async move {
-                        if let Err(error) = stored.incarnation(incarnation).await {
-                            let _stopping = inputs.send(Input::Fatal(error.to_string())).await;
-                        }
-                    });
-                }
-                Effect::Duplicate { node, sessions } => self.duplicate(node, sessions),
-            }
-        }
-    }
-
-    fn duplicate(&mut self, node: NodeId, sessions: [cluster_core::ids::SessionId; 2]) {
-        tracing::error!(%node, ?sessions, "two living agents speak as one node: a cloned disk");
-        let settled = self.p.replica.read(|l| l.nodes.get(&node).map(|n| n.session));
-        // The one that the ledger knows stays; the other one, if it is this agent, ends.
-        if node == self.p.identity.node && settled.is_some_and(|s| s != self.p.identity.session) {
-            self.join_refused = Some(format!(
-                "node {node} runs already in another process: its data directory was copied; stop one of the two and \
-                 give it an empty data_dir"
-            ));
-        }
-    }
-
-    fn send(&self, now: Instant, to: NodeId, heartbeat: membership::Heartbeat) {
-        let Some(stream) = self.gossip.get(&to) else { return };
-        let votes = self.voters.contains_key(&self.p.identity.node);
-        let ack_ages = if votes { self.p.replica.book().ack_ages(now) } else { Vec::new() };
-        stream.send(Beat {
-            cluster: self.p.stored.cluster(),
-            cluster_name: self.p.identity.cluster_name.clone(),
-            heartbeat,
-            ack_ages,
-        });
-    }
-
-    fn connect(&mut self, peer: NodeId, address: String) {
-        if self.gossip.get(&peer).is_some_and(|s| s.address == address) {
-            return;
-        }
-        let stream = streams::gossip(self.p.peers.clone(), peer, address, self.stream_events.clone());
-        self.gossip.insert(peer, stream);
-        self.connected.remove(&peer);
-    }
-
-    /// One hello to an address that gossip doesn't reach: a seed, or a member thought dead.
-    fn probe(&self, address: String) {
-        if address == self.p.identity.address {
-            return;
-        }
-        let Ok(channel) = self.p.peers.channel(&address) else { return };
-        let mine = Meeting {
-            cluster_name: self.p.identity.cluster_name.clone(),
-            cluster: self.p.stored.cluster(),
-            sender: super::join::introduction(&self.p.identity, self.members.me().incarnation),
-            members: Vec::new(),
-            waiting: Vec::new(),
-            leader: None,
-        };
-        let (inputs, ours) = (self.p.inputs.clone(), mine.cluster);
-        tokio::spawn(async move {
-            let answer = crate::wire::peer::meet(channel, &mine, LEADER_CHECK_TIMEOUT * 5).await;
-            if let Ok(meeting) = answer
-                && meeting.cluster == ours
-            {
-                let _stopping = inputs.send(Input::Met(meeting)).await;
-            }
-        });
-    }
-
-    fn changed(&mut self, record: &MemberRecord, before: Option<MemberState>) {
-        let heard = match record.state {
-            MemberState::Alive => Some(recovery::Heard::Alive),
-            MemberState::Suspect => Some(recovery::Heard::Suspect),
-            MemberState::Dead | MemberState::Left => None,
-        };
-        match heard {
-            Some(heard) => self.heard.heard.insert(record.node, heard),
-            None => self.heard.heard.remove(&record.node),
-        };
-        if record.state == MemberState::Suspect && before != Some(MemberState::Suspect) {
-            tracing::info!(node = record.name, "suspected");
-            let event = Event {
-                index: self.seen_index,
-                time: clock::wall(),
-                kind: EventType::NodeSuspected,
-                subject: record.name.clone(),
-                summary: format!("{} is silent, says {}", record.name, self.p.identity.name),
-                fields: BTreeMap::from([("observer".into(), self.p.identity.name.clone())]),
-            };
-            let _nobody_watches = self.p.local_events.send(event);
-        }
-    }
-
-    /// Leaving is asked of the ledger by a task that waits; the loop goes on meanwhile.
-    fn leave(&mut self, answer: oneshot::Sender<Result<(), String>>) {
-        let id = &self.p.identity;
-        if self.voters.contains_key(&id.node) {
-            let why = format!(
-                "{} is a voter, and this version can't change the voters of a running cluster yet: to take this host \
-                 down for good, move its work away with `holdfast node drain {}` and stop the agent",
-                id.name, id.name
-            );
-            let _gone = answer.send(Err(why));
-            return;
-        }
-        self.leaving = true;
-        let (proposer, inputs) = (self.p.proposer.clone(), self.p.inputs.clone());
-        let (replica, me, name) = (self.p.replica.clone(), id.node, id.name.clone());
-        tokio::spawn(async move {
-            let outcome = super::leave::leave(&proposer, &replica, me, &name).await;
-            let _stopping = inputs.send(Input::Left(answer, outcome)).await;
-        });
-    }
-
     fn publish(&mut self, now: Instant) {
         let next = live::picture(&live::Sources {
             now,
@@ -637,22 +380,6 @@ impl Node {
             notes: &self.p.instances.notes,
         });
         self.p.live.send_replace(Arc::new(next));
-    }
-}
-
-fn record(a: &Acquaintance) -> MemberRecord {
-    MemberRecord {
-        node: a.node,
-        incarnation: a.incarnation,
-        state: MemberState::Alive,
-        session: a.session,
-        agent: AgentState::Up,
-        name: a.name.clone(),
-        address: a.address.clone(),
-        http: None,
-        zone: a.zone.clone(),
-        role: a.role,
-        version: a.version.clone(),
     }
 }
 

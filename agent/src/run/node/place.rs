@@ -1,0 +1,117 @@
+//! This node's place in the ledger: asked for whenever it isn't there as it should be, and given up for good.
+
+use super::{JOIN_AGAIN, Node};
+use crate::{
+    run::{input::Input, leave},
+    shared::Raft as _,
+};
+use cluster_core::{
+    ids::{LeaseEpoch, RequestId},
+    ledger::{Body, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
+    time::Instant,
+};
+use tokio::sync::oneshot;
+
+impl Node {
+    /// Hands the epoch that the ledger issued to the lease's holder.
+    pub(super) fn grant(&mut self) {
+        let me = self.p.identity.node;
+        let boot = self.p.boot;
+        let (groups, config, lease) = (self.groups(), self.voter_config, self.p.timing.lease);
+        let epoch = self.p.replica.read(|ledger| {
+            let alive = ledger.nodes.get(&me).filter(|n| n.state == NodeState::Alive && n.boot == boot);
+            alive.map(|n| n.epoch).filter(|e| *e != LeaseEpoch(0))
+        });
+        self.p.lease.granted(epoch, groups, config, lease, &self.voters);
+    }
+
+    /// Asks for its place in the ledger whenever it isn't there as it should be.
+    pub(super) fn join(&mut self, now: Instant) {
+        let me = self.p.identity.node;
+        if self.leaving || self.p.stored.cluster().is_none() {
+            return;
+        }
+        if self.joining.is_some_and(|at| now.since(at) < JOIN_AGAIN) {
+            return;
+        }
+        let profile = self.profile();
+        let (founded, known) = self.p.replica.read(|l| (l.cluster.is_some(), l.nodes.get(&me).cloned()));
+        let in_order = known.as_ref().is_some_and(|n| {
+            n.state == NodeState::Alive
+                && n.epoch != LeaseEpoch(0)
+                && n.session == self.p.identity.session
+                && n.profile == profile
+        });
+        if in_order || (!founded && known.is_none() && self.p.live.borrow().leader.is_none()) {
+            return;
+        }
+        let replaces = known.filter(|n| n.boot != self.p.boot && n.epoch != LeaseEpoch(0)).map(|n| n.epoch);
+        let body = Body::NodeUp {
+            node: me,
+            profile,
+            boot: self.p.boot,
+            session: self.p.identity.session,
+            incarnation: self.members.me().incarnation,
+            replaces,
+        };
+        self.joining = Some(now);
+        let (proposer, inputs) = (self.p.proposer.clone(), self.p.inputs.clone());
+        let actor = format!("node:{}", self.p.identity.name);
+        // Answers exactly once, after the proposer's own time-out at the latest.
+        tokio::spawn(async move {
+            let answer = proposer.propose(actor, RequestId(rand::random()), body).await;
+            let answer = answer.map(|(_, reply)| reply).map_err(|e| e.to_string());
+            let _stopping = inputs.send(Input::Joined(answer)).await;
+        });
+    }
+
+    pub(super) fn joined(&mut self, answer: Result<Reply, String>) {
+        match answer {
+            Ok(Reply::Rejected(why)) if why.reason == "NAME_TAKEN" => self.join_refused = Some(why.message),
+            Ok(Reply::Rejected(why)) => tracing::warn!(%why, "the ledger refuses this node for now"),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(error, "this node's entry isn't written yet");
+                self.joining = None;
+            }
+        }
+    }
+
+    pub(super) fn profile(&self) -> NodeProfile {
+        let id = &self.p.identity;
+        NodeProfile {
+            name: id.name.clone(),
+            address: id.address.clone(),
+            zone: id.zone.clone(),
+            role: id.role,
+            labels: id.labels.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            feature_level: FEATURE_LEVEL,
+        }
+    }
+
+    /// Leaving is asked of the ledger by a task that waits; the loop goes on meanwhile.
+    pub(super) fn leave(&mut self, answer: oneshot::Sender<Result<(), String>>) {
+        let id = &self.p.identity;
+        if self.voters.contains_key(&id.node) {
+            let why = format!(
+                "{} is a voter, and this version can't change the voters of a running cluster yet: to take this host \
+                 down for good, move its work away with `holdfast node drain {}` and stop the agent",
+                id.name, id.name
+            );
+            let _gone = answer.send(Err(why));
+            return;
+        }
+        self.leaving = true;
+        let (proposer, inputs) = (self.p.proposer.clone(), self.p.inputs.clone());
+        let (replica, me, name) = (self.p.replica.clone(), id.node, id.name.clone());
+        tokio::spawn(async move {
+            let outcome = leave::leave(&proposer, &replica, me, &name).await;
+            let _stopping = inputs.send(Input::Left(answer, outcome)).await;
+        });
+    }
+
+    pub(super) fn knows_me(&self, ledger: &Ledger) -> bool {
+        ledger.nodes.get(&self.p.identity.node).is_some_and(|n| n.session == self.p.identity.session)
+    }
+}
