@@ -4,6 +4,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod consensus;
+pub mod demo;
 pub mod http;
 pub mod json;
 pub mod limits;

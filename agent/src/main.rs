@@ -1,14 +1,19 @@
 //! The `holdfast` binary: hands the command line to `cli`, and to it what only the binary starts.
 
 use holdfast::{
-    cli::{self, DemoArgs, Entry},
+    cli::{self, Entry},
     config::AgentConfig,
-    run, telemetry, workload,
+    demo, run, telemetry, workload,
 };
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
-    cli::main(std::env::args_os(), Entry { guard, agent, demo })
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // What the demo's cluster runs; no command of anyone's.
+    if arguments.get(1).is_some_and(|word| word == "demo-service") {
+        return demo::service::main(&arguments[2..]);
+    }
+    cli::main(arguments, Entry { guard, agent, demo: demo::main })
 }
 
 /// Before anything starts a thread: a guard forks.
@@ -32,10 +37,6 @@ fn agent(config: AgentConfig) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error.to_string()),
     }
-}
-
-fn demo(_args: DemoArgs) -> ExitCode {
-    failed("`holdfast demo` isn't supported by this version yet")
 }
 
 fn failed(why: &str) -> ExitCode {

@@ -324,6 +324,11 @@ fn follow(raft: &Raft<Types, StateMachine>, log: &LogStore, tasks: &TaskTracker)
                 changed
             });
         }
+        // Its core is gone, in order or by a panic: whoever waits for a status must learn that, too.
+        tell.send_modify(|last| {
+            last.role = Role::Stopped;
+            last.failure.get_or_insert_with(|| "its core has ended".to_owned());
+        });
     });
     told
 }

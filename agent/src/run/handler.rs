@@ -101,7 +101,7 @@ impl PeerHandler for Handler {
             let cluster = self.membership.cluster();
             let same_name = meeting.cluster_name == self.identity.cluster_name;
             if same_name && cluster.is_some() && self.is_taken(&meeting.sender) {
-                return Err(Refused::No(format!(
+                return Err(Refused::Taken(format!(
                     "node {} ({}) runs already, elsewhere: two agents can't share one identity; give one of them an \
                      empty data_dir",
                     meeting.sender.node, meeting.sender.name

@@ -28,6 +28,10 @@ use tokio::{
     task::JoinSet,
 };
 
+/// One question whether this node runs elsewhere; a seed that is down costs a start so much.
+const ASK_TIMEOUT: Duration = Duration::from_millis(300);
+/// An agent whose identity another one uses for so long gives way.
+const GIVE_WAY_AFTER: Duration = Duration::from_secs(3);
 const MEET_TIMEOUT: Duration = Duration::from_millis(700);
 /// Between two rounds while there is no cluster, or nobody of it was met.
 const ROUND_EAGER: Duration = Duration::from_millis(150);
@@ -70,6 +74,45 @@ pub fn introduction(identity: &Identity, incarnation: Incarnation) -> Acquaintan
     }
 }
 
+/// A copied data directory must not speak as the node that it was copied from: not in gossip, and above all not in
+/// consensus, where it would vote and lead with another's promises. So before a process that belongs to a cluster takes
+/// part in anything it asks its seeds whether they hear its node already. Returns once nobody does, or nobody answers;
+/// otherwise it asks again for a while, as an earlier life's last words look the same, and then says why it gives way.
+pub async fn nobody_else(
+    identity: &Identity,
+    incarnation: Incarnation,
+    cluster: ClusterId,
+    seeds: &[String],
+    peers: &Peers,
+) -> Result<(), String> {
+    let mine = Arc::new(Meeting {
+        cluster_name: identity.cluster_name.clone(),
+        cluster: Some(cluster),
+        sender: introduction(identity, incarnation),
+        members: Vec::new(),
+        waiting: Vec::new(),
+        leader: None,
+    });
+    let until = tokio::time::Instant::now() + GIVE_WAY_AFTER;
+    loop {
+        let mut calls = JoinSet::new();
+        for address in seeds.iter().filter(|a| **a != identity.address).take(MEET_MAX) {
+            let Ok(channel) = peers.channel(address) else { continue };
+            let mine = mine.clone();
+            calls.spawn(async move { peer::meet(channel, &mine, ASK_TIMEOUT).await });
+        }
+        let taken = calls.join_all().await.into_iter().find_map(|answer| match answer {
+            Err(peer::PeerError::Taken(why)) => Some(why),
+            _ => None,
+        });
+        match taken {
+            None => return Ok(()),
+            Some(why) if tokio::time::Instant::now() >= until => return Err(why),
+            Some(_) => tokio::time::sleep(ROUND_EAGER).await,
+        }
+    }
+}
+
 impl Joiner {
     /// Never returns, unless this agent's own files fail.
     pub async fn run(self) -> StorageError {
@@ -85,7 +128,9 @@ impl Joiner {
                         Ok(trouble) => trouble.map(|t| format!("{address}: {t}")),
                         Err(error) => return error,
                     },
-                    Err(peer::PeerError::Refused(why)) => Some(format!("{address}: {why}")),
+                    Err(peer::PeerError::Refused(why) | peer::PeerError::Taken(why)) => {
+                        Some(format!("{address}: {why}"))
+                    }
                     Err(peer::PeerError::Unreachable(_)) => None,
                 };
                 if let Some(trouble) = trouble
@@ -134,13 +179,7 @@ impl Joiner {
     async fn met(&self, meeting: Meeting) -> Result<Option<String>, StorageError> {
         let other = &meeting.sender;
         if other.node == self.identity.node {
-            return Ok((other.session != self.identity.session).then(|| {
-                format!(
-                    "another agent runs as node {} ({}): its data directory is a copy of this one; \
-                         stop one of the two and give it an empty data_dir",
-                    other.node, other.name
-                )
-            }));
+            return Ok(None);
         }
         if meeting.cluster_name != self.identity.cluster_name {
             return Ok(Some(format!(

@@ -52,6 +52,9 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 /// Events that aren't in the ledger, kept for watchers that are behind; older ones are lost to them.
 const LOCAL_EVENTS: usize = 256;
+/// Looks at a lock that somebody holds, and the time between two.
+const LOCK_TRIES: u32 = 10;
+const LOCK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 /// The most voters a cluster has.
 const VOTERS_MAX: u32 = 5;
 
@@ -97,6 +100,10 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     let (live_tx, live_rx) = watch::channel(Arc::new(Live::default()));
     let (inputs, input_queue) = mpsc::channel(crate::limits::LOOP_QUEUE);
 
+    if let Some(cluster) = stored.cluster_id {
+        let asked = join::nobody_else(&identity, incarnation, cluster, &config.join.seeds, &peers);
+        asked.await.map_err(AgentError::Ended)?;
+    }
     let transport = transport::RaftTransport {
         me: identity.node,
         membership: membership.clone(),
@@ -276,7 +283,7 @@ impl DataDir {
         let temporary =
             config.dev.then(|| std::env::temp_dir().join(format!("holdfast-dev-{}", std::process::id())));
         let path = temporary.clone().unwrap_or_else(|| config.data_dir.clone());
-        let lock = DirLock::take(&path)?;
+        let lock = take_lock(&path)?;
         let file = NodeFile::new(&path);
         let mut identity = file.load_for(&config.name, &config.cluster)?.unwrap_or_else(|| StoredIdentity {
             node: NodeId(rand::random()),
@@ -292,6 +299,17 @@ impl DataDir {
         let file = (!config.dev).then_some(file);
         Ok(Self { path, identity, file, _lock: lock, temporary })
     }
+}
+
+/// A killed agent holds its lock until the kernel is done with it: a moment's patience spares the next one an error.
+fn take_lock(path: &std::path::Path) -> Result<DirLock, StorageError> {
+    for _ in 0..LOCK_TRIES {
+        match DirLock::take(path) {
+            Err(StorageError::InUse { .. }) => std::thread::sleep(LOCK_AGAIN),
+            taken => return taken,
+        }
+    }
+    DirLock::take(path)
 }
 
 impl Drop for DataDir {

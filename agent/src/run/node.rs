@@ -158,13 +158,18 @@ impl Node {
                     }
                     applied.mark_unchanged();
                 }
-                _ = status.changed() => {}
+                changed = status.changed() => {
+                    if changed.is_err() {
+                        return Err("consensus has ended on this node; start the agent again".into());
+                    }
+                }
                 _ = tick.tick() => self.tick(),
             }
             self.settle();
             let stopped = self.p.consensus.status();
             if stopped.role == consensus::Role::Stopped {
-                return Err(stopped.failure.unwrap_or_else(|| "consensus has stopped".into()));
+                let why = stopped.failure.unwrap_or_else(|| "for a reason it didn't say".into());
+                return Err(format!("consensus has stopped on this node ({why}); start the agent again"));
             }
             if let Some(refused) = self.join_refused.take() {
                 return Err(refused);

@@ -146,7 +146,9 @@ impl Proposer {
         match answer {
             Ok((term, index, reply)) => Outcome::Written(LogId { term, index }, reply),
             Err(PeerError::Unreachable(detail)) => Outcome::Again(unreachable(detail)),
-            Err(PeerError::Refused(detail)) => Outcome::Again(ProposeError::NoLeader { detail }),
+            Err(PeerError::Refused(detail) | PeerError::Taken(detail)) => {
+                Outcome::Again(ProposeError::NoLeader { detail })
+            }
         }
     }
 

@@ -64,7 +64,7 @@ impl Transport for RaftTransport {
             let call = peer::raft(channel, cluster, self.me, target, kind_number(kind), payload, timeout);
             call.await.map_err(|error| match error {
                 PeerError::Unreachable(why) => unreachable(why),
-                PeerError::Refused(why) => TransportError::Refused(target, why),
+                PeerError::Refused(why) | PeerError::Taken(why) => TransportError::Refused(target, why),
             })
         })
     }

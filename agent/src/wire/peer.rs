@@ -18,9 +18,12 @@ pub enum PeerError {
     /// Not there, or it ended in the middle.
     #[error("no answer: {0}")]
     Unreachable(String),
-    /// It answered that it won't. `leader`: who it thinks would.
+    /// It answered that it won't.
     #[error("refused: {0}")]
     Refused(String),
+    /// It hears another living process that speaks as this node.
+    #[error("{0}")]
+    Taken(String),
 }
 
 impl From<Status> for PeerError {
@@ -29,6 +32,7 @@ impl From<Status> for PeerError {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal => {
                 Self::Unreachable(status.message().to_owned())
             }
+            Code::AlreadyExists => Self::Taken(status.message().to_owned()),
             _ => Self::Refused(status.message().to_owned()),
         }
     }

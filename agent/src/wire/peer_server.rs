@@ -27,6 +27,8 @@ const CHUNK: usize = 1024 * 1024;
 pub enum Refused {
     /// Wrong cluster, wrong time, wrong message: repeating it as it is won't help.
     No(String),
+    /// Another living process speaks as the sender's node.
+    Taken(String),
     /// Not now, or not here.
     Unavailable(String),
 }
@@ -35,6 +37,7 @@ impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::No(why) => Self::failed_precondition(why),
+            Refused::Taken(why) => Self::already_exists(why),
             Refused::Unavailable(why) => Self::unavailable(why),
         }
     }

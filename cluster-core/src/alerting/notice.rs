@@ -42,9 +42,9 @@ impl Notice {
     pub fn of(ledger: &Ledger, alert: u64, phase: Phase, leader: &str, term: u64) -> Option<Self> {
         let cluster = ledger.cluster.as_ref()?;
         let found = ledger.alerts.get(&alert)?;
-        let ends_at = match phase {
-            Phase::Firing => None,
-            Phase::Resolved => Some(found.ends_at?),
+        let (ends_at, summary) = match phase {
+            Phase::Firing => (None, &found.summary),
+            Phase::Resolved => (Some(found.ends_at?), &found.resolution),
         };
         Some(Self {
             id: alert.to_string(),
@@ -58,7 +58,7 @@ impl Notice {
             leader: leader.to_owned(),
             term,
             labels: found.labels.clone(),
-            summary: found.summary.clone(),
+            summary: summary.clone(),
             description: found.description.clone(),
             failure_id: found.failure,
             starts_at: found.starts_at,

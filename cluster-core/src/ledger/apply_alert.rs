@@ -57,6 +57,7 @@ impl Ledger {
             failure: *failure,
             labels: labels.clone(),
             summary: clip(summary, SENTENCE_BYTES),
+            resolution: String::new(),
             description: clip(description, DESCRIPTION_BYTES),
             starts_at: entry.now,
             ends_at: None,
@@ -99,6 +100,7 @@ impl Ledger {
             return Err(reject("NOT_FOUND", format!("no alert is firing for {dedup_key}")));
         };
         alert.ends_at = Some(entry.now);
+        alert.resolution = clip(summary, SENTENCE_BYTES);
         let resolves: Vec<Notification> =
             alert.notifications.iter().map(|firing| pending(&firing.channel, Phase::Resolved)).collect();
         alert.notifications.extend(resolves);

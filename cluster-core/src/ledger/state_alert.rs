@@ -24,6 +24,8 @@ pub struct Alert {
     pub failure: Option<FailureId>,
     pub labels: BTreeMap<String, String>,
     pub summary: String,
+    /// What is said of its end; empty while it fires.
+    pub resolution: String,
     pub description: String,
     pub starts_at: WallTime,
     pub ends_at: Option<WallTime>,
