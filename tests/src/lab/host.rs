@@ -106,9 +106,10 @@ impl Host {
         Ok(())
     }
 
+    /// Of its agent, while it runs.
     #[must_use]
-    pub fn runs(&self) -> bool {
-        self.agent.is_some()
+    pub fn pid(&self) -> Option<u32> {
+        self.agent.as_ref().map(Child::id)
     }
 
     /// SIGKILL of the agent alone: its guards and workloads stay.

@@ -118,6 +118,15 @@ impl Network {
         self.write_rules()
     }
 
+    /// What this host has sent so far, with all headers, counted at the bridge's end of its cable.
+    pub fn sent_bytes(&self, host: usize) -> Result<u64, LabError> {
+        let link = format!("v{host}");
+        let text = tool(&["ip", "-j", "-s", "-n", &self.hub_name(), "link", "show", &link], None)?;
+        let links: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let bytes = links[0]["stats64"]["rx"]["bytes"].as_u64();
+        bytes.ok_or_else(|| LabError::Broken(format!("ip counts no bytes: {text}")))
+    }
+
     fn write_rules(&self) -> Result<(), LabError> {
         let mut between = String::new();
         let mut inward = String::new();

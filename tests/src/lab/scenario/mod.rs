@@ -5,6 +5,7 @@ mod leader;
 mod leave;
 mod lost_host;
 mod partition;
+mod quiet;
 mod restart;
 mod tls;
 mod writes;
@@ -95,6 +96,22 @@ pub const ALL: &[Scenario] = &[
         usual: 3,
         namespaces: true,
         run: leave::run,
+    },
+    Scenario {
+        name: "loss",
+        about: "one packet of five is lost everywhere: nobody dies of it, nothing is stopped",
+        short: 1,
+        usual: 6,
+        namespaces: true,
+        run: quiet::loss,
+    },
+    Scenario {
+        name: "idle",
+        about: "what an idle agent costs: memory, processor, bytes on the wire",
+        short: 1,
+        usual: 1,
+        namespaces: true,
+        run: quiet::idle,
     },
     Scenario {
         name: "writes",
