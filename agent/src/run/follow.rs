@@ -23,7 +23,10 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::sync::{broadcast::error::RecvError, watch};
+use tokio::{
+    sync::{broadcast::error::RecvError, watch},
+    time::Instant,
+};
 
 /// Between two beats of a quiet feed.
 const BEAT_EVERY: Duration = Duration::from_millis(150);
@@ -32,6 +35,8 @@ const SILENT_FOR: Duration = Duration::from_millis(1_500);
 /// A voter without a leader for so long is left for another.
 const LEADERLESS_FOR: Duration = Duration::from_millis(1_500);
 const OPEN_TIMEOUT: Duration = Duration::from_millis(800);
+/// The first word of consensus comes to a founding voter within this.
+const FOUNDING_SETTLES: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_millis(150);
 
 /// What a follower last heard of consensus.
@@ -47,17 +52,26 @@ pub struct Heard {
 pub fn feed(replica: &Replica, consensus: Consensus) -> impl Stream<Item = FollowItem> + Send + use<> {
     let (start, snapshot, entries) = replica.feed();
     let first = futures::stream::iter([FollowItem::Snapshot(Arc::new(snapshot)), beat(&consensus)]);
-    let rest = futures::stream::unfold((entries, consensus), move |(mut entries, consensus)| async move {
-        let item = loop {
-            match tokio::time::timeout(BEAT_EVERY, entries.recv()).await {
-                Err(_quiet) => break beat(&consensus),
-                Ok(Ok(Change::Applied { at, .. })) if at.index <= start.index => {}
-                Ok(Ok(Change::Applied { at, command })) => break FollowItem::Entry { at, command },
-                Ok(Ok(Change::Replaced) | Err(RecvError::Lagged(_) | RecvError::Closed)) => return None,
-            }
-        };
-        Some((item, (entries, consensus)))
-    });
+    let due = Instant::now() + BEAT_EVERY;
+    let rest = futures::stream::unfold(
+        (entries, consensus, due),
+        move |(mut entries, consensus, mut due)| async move {
+            let item = loop {
+                // A beat is due whether or not entries come: who leads is news when there is most to write.
+                if Instant::now() >= due {
+                    due = Instant::now() + BEAT_EVERY;
+                    break beat(&consensus);
+                }
+                match tokio::time::timeout_at(due, entries.recv()).await {
+                    Err(_due) => {}
+                    Ok(Ok(Change::Applied { at, .. })) if at.index <= start.index => {}
+                    Ok(Ok(Change::Applied { at, command })) => break FollowItem::Entry { at, command },
+                    Ok(Ok(Change::Replaced) | Err(RecvError::Lagged(_) | RecvError::Closed)) => return None,
+                }
+            };
+            Some((item, (entries, consensus, due)))
+        },
+    );
     first.chain(rest)
 }
 
@@ -87,10 +101,16 @@ pub struct Follower {
 impl Follower {
     /// Never returns. Does nothing while this agent votes.
     pub async fn run(self) {
-        let mut turn = 0_usize;
+        let (mut turn, mut patient) = (0_usize, false);
         loop {
             tokio::time::sleep(TRY_AGAIN).await;
             let Some(cluster) = self.membership.cluster().filter(|_| !self.votes()) else { continue };
+            // One that pledged itself is about to hear from consensus, which must find an untouched ledger.
+            if !patient && self.membership.was_pledged().await {
+                patient = true;
+                tokio::time::sleep(FOUNDING_SETTLES).await;
+                continue;
+            }
             let candidates = self.candidates();
             if candidates.is_empty() {
                 continue;
@@ -146,7 +166,7 @@ impl Follower {
             };
             match item {
                 FollowItem::Snapshot(bytes) => {
-                    if let Err(error) = self.replica.restore(&bytes) {
+                    if let Err(error) = self.replica.follow(&bytes) {
                         return error;
                     }
                 }

@@ -22,13 +22,14 @@ struct Stored {
     identity: Identity,
     /// None with `--dev`: nothing outlives the process.
     file: Option<NodeFile>,
+    was_pledged: bool,
 }
 
 impl Membership {
     #[must_use]
     pub fn new(identity: Identity, file: Option<NodeFile>) -> Self {
         let cluster = Arc::new(watch::Sender::new(identity.cluster_id));
-        Self { stored: Arc::new(Mutex::new(Stored { identity, file })), cluster }
+        Self { stored: Arc::new(Mutex::new(Stored { identity, file, was_pledged: false })), cluster }
     }
 
     #[must_use]
@@ -36,17 +37,40 @@ impl Membership {
         *self.cluster.borrow()
     }
 
-    /// Joins a cluster for good. Returns false when this node belongs to another one already.
+    /// Joins a cluster that others founded, for good. A pledge to another founding is void from then on, in the same
+    /// write: it must not found a second time after a restart. Returns false when this node belongs to another cluster.
     pub async fn adopt(&self, cluster: ClusterId) -> Result<bool, StorageError> {
         let mut stored = self.stored.lock().await;
         match stored.identity.cluster_id {
             Some(mine) => Ok(mine == cluster),
             None => {
-                stored.change(|i| i.cluster_id = Some(cluster)).await?;
+                stored.was_pledged = stored.identity.pledge.is_some();
+                stored
+                    .change(|i| {
+                        i.cluster_id = Some(cluster);
+                        i.pledge = None;
+                    })
+                    .await?;
                 self.cluster.send_replace(Some(cluster));
                 Ok(true)
             }
         }
+    }
+
+    /// Names the cluster that this node founds; its pledge stays until that is done. False when it belongs to one.
+    pub async fn found(&self, cluster: ClusterId) -> Result<bool, StorageError> {
+        let mut stored = self.stored.lock().await;
+        if let Some(mine) = stored.identity.cluster_id {
+            return Ok(mine == cluster);
+        }
+        stored.change(|i| i.cluster_id = Some(cluster)).await?;
+        self.cluster.send_replace(Some(cluster));
+        Ok(true)
+    }
+
+    /// Whether this process was pledged to a founding when it joined.
+    pub async fn was_pledged(&self) -> bool {
+        self.stored.lock().await.was_pledged
     }
 
     pub async fn pledge(&self, pledge: Option<Pledge>) -> Result<(), StorageError> {

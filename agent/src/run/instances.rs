@@ -132,10 +132,7 @@ impl Instances {
             wanted.insert((name.to_owned(), index), want);
             // An earlier agent proved its end, and may have been killed before it could say so.
             let known_ended = self.ended.of(name, index) >= placement.generation;
-            if known_ended && self.retold.insert((name.to_owned(), index, placement.generation)) {
-                self.report_never_ran(name, index, placement.generation);
-            }
-            if ends && !self.slots.contains_key(&(name.to_owned(), index)) {
+            if known_ended || (ends && !self.slots.contains_key(&(name.to_owned(), index))) {
                 self.report_never_ran(name, index, placement.generation);
             }
         }
@@ -145,11 +142,22 @@ impl Instances {
             }
         }
         self.slots.retain(|_, slot| !slot.is_done());
+        let me = self.identity.node;
+        self.retold.retain(|(name, index, generation)| {
+            let placed = ledger.slot(name, *index).and_then(|slot| slot.placement.as_ref());
+            placed.is_some_and(|p| p.node == me && p.generation == *generation)
+        });
+        let slots = &self.slots;
+        self.restarts.retain(|key, _| slots.contains_key(key));
     }
 
-    /// Placed here, to be ended, and unknown here: this node never started it, or has proven its end already.
+    /// Placed here and not to be run here: this node never started it, or has proven its end already. Said once.
     fn report_never_ran(&mut self, workload: &str, index: u32, generation: Generation) {
-        self.report(workload, index, generation, InstanceId(0), ledger::Report::Ended { exit: None });
+        let end = (workload.to_owned(), index, generation);
+        let ended = ledger::Report::Ended { exit: None };
+        if !self.retold.contains(&end) && self.report(workload, index, generation, InstanceId(0), ended) {
+            self.retold.insert(end);
+        }
     }
 
     /// The epoch under which this node may start something now.
@@ -317,6 +325,7 @@ impl Instances {
         counted.1
     }
 
+    /// False when the queue is full, and the report dropped.
     fn report(
         &self,
         workload: &str,
@@ -324,19 +333,15 @@ impl Instances {
         generation: Generation,
         instance: InstanceId,
         report: ledger::Report,
-    ) {
-        let node = self.identity.node;
-        let body = Body::InstanceReported {
-            node,
-            workload: workload.to_owned(),
-            index,
-            generation,
-            instance,
-            report,
-        };
-        if self.reports.try_send(body).is_err() {
-            tracing::error!(workload, index, "too many reports wait for the ledger; one is dropped");
+    ) -> bool {
+        let (node, workload) = (self.identity.node, workload.to_owned());
+        let name = workload.clone();
+        let body = Body::InstanceReported { node, workload, index, generation, instance, report };
+        let queued = self.reports.try_send(body).is_ok();
+        if !queued {
+            tracing::error!(workload = name, index, "too many reports wait for the ledger; one is dropped");
         }
+        queued
     }
 }
 

@@ -281,7 +281,13 @@ impl Joiner {
             }
         }
         while let Some(Ok((from, answer))) = asks.join_next().await {
-            if let Ok(granted) = answer {
+            // Who refuses to answer the question has pledged otherwise, or belongs to a cluster.
+            let granted = match answer {
+                Ok(granted) => Some(granted),
+                Err(peer::PeerError::Refused(_)) => Some(false),
+                Err(_) => None,
+            };
+            if let Some(granted) = granted {
                 let event = Event::Answered { from, granted };
                 self.founding.lock().await.step(clock::raw(), event, &mut Vec::new());
             }
@@ -293,7 +299,9 @@ impl Joiner {
     /// so that a crash in between is made good by the next life. The first leader writes the first entry.
     async fn initialise(&self, pledge: Pledge) -> Result<(), StorageError> {
         let cluster = self.membership.cluster().unwrap_or_else(|| ClusterId(rand::random()));
-        self.membership.adopt(cluster).await?;
+        if !self.membership.found(cluster).await? {
+            return Ok(());
+        }
         let count = usize::try_from(self.settings.voters).unwrap_or(1).min(pledge.members.len());
         let voters: BTreeMap<NodeId, String> =
             std::iter::once((self.identity.node, self.identity.address.clone()))

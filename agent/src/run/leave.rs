@@ -4,7 +4,7 @@ use super::{propose::Proposer, replica::Replica};
 use crate::shared::Raft as _;
 use cluster_core::{
     ids::{NodeId, RequestId},
-    ledger::{Body, Reply},
+    ledger::{Body, NodeState, Reply},
 };
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ pub async fn leave(proposer: &Proposer, replica: &Replica, me: NodeId, name: &st
     }
     let mut applied = replica.applied();
     loop {
+        if replica.read(|l| l.nodes.get(&me).is_some_and(|n| n.state == NodeState::Left)) {
+            return Ok(());
+        }
         let (placed, epoch) = replica
             .read(|l| (l.placements_on(me).count(), l.nodes.get(&me).map(|n| n.epoch).unwrap_or_default()));
         if placed == 0 {

@@ -144,6 +144,8 @@ impl Node {
             tokio::select! {
                 biased;
                 _ = stop.changed() => return Ok(()),
+                // Before the rest: whatever is going on, heartbeats must go out.
+                _ = tick.tick() => self.tick(),
                 Some(event) = guards.recv() => self.p.instances.guard(clock::raw(), event),
                 count = inputs.recv_many(&mut batch, LOOP_QUEUE) => {
                     if count == 0 {
@@ -166,7 +168,6 @@ impl Node {
                         return Err("consensus has ended on this node; start the agent again".into());
                     }
                 }
-                _ = tick.tick() => self.tick(),
             }
             self.settle();
             let stopped = self.p.consensus.status();
@@ -345,24 +346,38 @@ impl Node {
 
     fn ledger_changed(&mut self, now: Instant) {
         let replica = self.p.replica.clone();
+        // The members' addresses and sessions change without the view's epoch: look at the nodes, too.
+        let seen = replica.read(|ledger| (ledger.view_epoch, nodes_fingerprint(ledger)));
+        if self.seen_view != Some(seen) {
+            self.seen_view = Some(seen);
+            // Carried out after the ledger is let go: what follows may look at it again.
+            let view = replica.read(|ledger| View::from(ledger));
+            let mut effects = Vec::new();
+            self.members.step(now, membership::Event::View(view.clone()), &mut effects);
+            self.carry_out(now, effects);
+            let mut cuts = Vec::new();
+            self.cut.step(now, cut::Event::View(view), &mut cuts);
+            self.declare(cuts);
+        }
         replica.read(|ledger| {
-            // The members' addresses and sessions change without the view's epoch: count the entries about nodes too.
-            let view = (ledger.view_epoch, nodes_fingerprint(ledger));
-            if self.seen_view != Some(view) {
-                self.seen_view = Some(view);
-                let mut effects = Vec::new();
-                self.members.step(now, membership::Event::View(View::from(ledger)), &mut effects);
-                self.carry_out(now, effects);
-                let mut cuts = Vec::new();
-                self.cut.step(now, cut::Event::View(View::from(ledger)), &mut cuts);
-                self.declare(cuts);
-            }
+            self.agree_on_times(ledger);
             // This session's own entry is applied: the copy is no older than this agent's start.
             if self.knows_me(ledger) {
                 self.p.instances.desire(now, ledger);
             }
         });
         self.grant();
+    }
+
+    /// The ledger's profile counts, and this agent can't follow another than its file's: leases would never be held.
+    fn agree_on_times(&mut self, ledger: &Ledger) {
+        let mine = self.p.timing.name;
+        if let Some(theirs) = ledger.cluster.as_ref().map(|c| &c.settings.profile).filter(|p| *p != mine) {
+            self.join_refused = Some(format!(
+                "this cluster was founded with profile \"{theirs}\", this agent is configured with \"{mine}\"; set \
+                 profile = \"{theirs}\""
+            ));
+        }
     }
 
     fn publish(&mut self, now: Instant) {

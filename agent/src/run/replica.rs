@@ -93,6 +93,17 @@ impl Replica {
         codec::encode_reply(&reply)
     }
 
+    /// As [`restore`](Self::restore), from another agent, which may be behind. This copy never goes back: what it knew
+    /// to have ended would seem to be placed here again, and what was placed since would seem to be gone.
+    pub fn follow(&self, bytes: &[u8]) -> Result<(), String> {
+        let theirs = codec::decode_ledger(bytes).map_err(|e| e.to_string())?.applied;
+        let mine = self.read(|ledger| ledger.applied);
+        if theirs.index < mine.index {
+            return Err(format!("it is behind: entry {} there, {} here", theirs.index, mine.index));
+        }
+        self.restore(bytes)
+    }
+
     /// Replaces the whole ledger. An error leaves it as it was.
     pub fn restore(&self, bytes: &[u8]) -> Result<(), String> {
         let ledger = codec::decode_ledger(bytes).map_err(|e| e.to_string())?;

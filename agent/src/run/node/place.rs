@@ -6,7 +6,7 @@ use crate::{
     shared::Raft as _,
 };
 use cluster_core::{
-    ids::{LeaseEpoch, RequestId},
+    ids::{LeaseEpoch, NodeId, RequestId},
     ledger::{Body, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
     time::Instant,
 };
@@ -22,7 +22,15 @@ impl Node {
             let alive = ledger.nodes.get(&me).filter(|n| n.state == NodeState::Alive && n.boot == boot);
             alive.map(|n| n.epoch).filter(|e| *e != LeaseEpoch(0))
         });
-        self.p.lease.granted(epoch, groups, config, lease, &self.voters);
+        let addresses = self.voters.iter().map(|(id, logged)| (*id, self.address_of(*id, logged))).collect();
+        self.p.lease.granted(epoch, groups, config, lease, &addresses);
+    }
+
+    /// Where a voter is now: by gossip, else by the ledger, else as the log had it when it was founded.
+    fn address_of(&self, voter: NodeId, logged: &str) -> String {
+        let gossiped = self.members.member(voter).map(|m| m.record.address.clone());
+        let profile = || self.p.replica.read(|l| l.nodes.get(&voter).map(|n| n.profile.address.clone()));
+        gossiped.or_else(profile).unwrap_or_else(|| logged.to_owned())
     }
 
     /// Asks for its place in the ledger whenever it isn't there as it should be.
@@ -72,7 +80,6 @@ impl Node {
             Ok(_) => {}
             Err(error) => {
                 tracing::debug!(error, "this node's entry isn't written yet");
-                self.joining = None;
             }
         }
     }
@@ -102,11 +109,20 @@ impl Node {
             let _gone = answer.send(Err(why));
             return;
         }
+        if self.leaving {
+            let _gone = answer.send(Err(format!("{} is leaving already", id.name)));
+            return;
+        }
         self.leaving = true;
         let (proposer, inputs) = (self.p.proposer.clone(), self.p.inputs.clone());
         let (replica, me, name) = (self.p.replica.clone(), id.node, id.name.clone());
         tokio::spawn(async move {
-            let outcome = leave::leave(&proposer, &replica, me, &name).await;
+            let mut answer = answer;
+            let outcome = tokio::select! {
+                outcome = leave::leave(&proposer, &replica, me, &name) => outcome,
+                // Whoever asked has given up: so does this.
+                () = answer.closed() => Err("nobody waits for it any more".to_owned()),
+            };
             let _stopping = inputs.send(Input::Left(answer, outcome)).await;
         });
     }
