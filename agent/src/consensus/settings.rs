@@ -93,6 +93,10 @@ impl Settings {
             election_timeout_min: ms(election_min),
             election_timeout_max: ms(election_max),
             enable_pre_vote: Some(true),
+            // A commit doesn't need the leader's own sync when others make the majority. So a leader that was killed may
+            // find less in its log than it acknowledged; going on in its old term it would give the same log ids to
+            // other entries. It begins as a follower, and whoever leads next has all that was acknowledged.
+            enable_leader_restore: Some(false),
             // An old leader without a quorum falls silent for lease + election_max, so that its heartbeats can't
             // keep a connected majority from electing.
             quorum_loss_probe_interval: Some(2 * ms(election_max)),
