@@ -11,7 +11,7 @@
 use crate::{
     ids::{Incarnation, NodeId, ViewEpoch},
     ledger::NodeState,
-    membership::{LocalHealth, Report, SILENCES_MAX, Silence, View, ViewMember},
+    membership::{AgentState, Hearing, LocalHealth, Report, SILENCES_MAX, Silence, View, ViewMember},
     time::Instant,
     timing::Timing,
 };
@@ -31,7 +31,11 @@ pub enum Event {
     /// To come every `membership::tick_every(timing)`, or oftener.
     Tick,
     /// Of another agent's heartbeat as it arrives, and of the own membership at each tick.
+    Hearing(Hearing),
+    /// What an observer found, this agent's own too.
     Report(Report),
+    /// An observer's answer to `Effect::Poll`.
+    PollAnswer { observer: NodeId, subject: NodeId, hears: bool },
     /// The committed members, as they change.
     View(View),
     /// Whether this process leads.
@@ -46,6 +50,17 @@ pub enum Effect {
     Suspected { node: NodeId, observers: Vec<NodeId> },
     /// These are dead: one decision. Said again after a lease time if the view doesn't show it by then.
     Declare(Vec<Verdict>),
+    /// Ask these whether they hear the subject; the answers come as `Event::PollAnswer`.
+    Poll { subject: NodeId, observers: Vec<NodeId> },
+    /// So many observers agree that the node's host lives while its agent is in this state (or is up again).
+    AgentState {
+        node: NodeId,
+        incarnation: Incarnation,
+        state: AgentState,
+        last_seen: Duration,
+        observers: Vec<NodeId>,
+        evidence: Vec<String>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +148,8 @@ impl Cut {
         self.excuse(slept);
         match event {
             Event::Tick => self.tick(now, effects),
-            Event::Report(report) => self.report(now, report),
+            Event::Hearing(report) => self.report(now, report),
+            Event::Report(_) | Event::PollAnswer { .. } => {}
             Event::View(view) => self.commit(now, &view),
             Event::Leading(true) => {
                 self.leading_since.get_or_insert(Moment { at: now, slept: Duration::ZERO });
@@ -160,7 +176,7 @@ impl Cut {
         leading.chain(subjects).chain(observers).for_each(|m| m.slept += slept);
     }
 
-    fn report(&mut self, now: Instant, report: Report) {
+    fn report(&mut self, now: Instant, report: Hearing) {
         if report.observer != self.me && !self.subjects.contains_key(&report.observer) {
             return;
         }

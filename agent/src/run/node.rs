@@ -223,7 +223,7 @@ impl Node {
         let Beat { heartbeat, ack_ages, .. } = beat;
         let from = heartbeat.from;
         let mut cuts = Vec::new();
-        self.cut.step(now, cut::Event::Report(heartbeat.report()), &mut cuts);
+        self.cut.step(now, cut::Event::Hearing(heartbeat.report()), &mut cuts);
         self.declare(cuts);
         let mut effects = Vec::new();
         self.members.step(now, membership::Event::Heartbeat(heartbeat), &mut effects);
@@ -249,7 +249,7 @@ impl Node {
             self.members.step(now, membership::Event::Tick, &mut effects);
             self.carry_out(now, effects);
             let mut cuts = Vec::new();
-            self.cut.step(now, cut::Event::Report(self.members.report(now)), &mut cuts);
+            self.cut.step(now, cut::Event::Hearing(self.members.report(now)), &mut cuts);
             self.cut.step(now, cut::Event::Tick, &mut cuts);
             self.declare(cuts);
             if let Some(leader) = &mut self.leader {
@@ -328,7 +328,8 @@ impl Node {
     fn declare(&mut self, effects: Vec<cut::Effect>) {
         for effect in effects {
             match effect {
-                cut::Effect::Suspected { .. } => {}
+                cut::Effect::Suspected { .. } | cut::Effect::Poll { .. } | cut::Effect::AgentState { .. } => {
+                }
                 cut::Effect::Declare(verdicts) => {
                     self.lead(|leader, ledger, _| leader.declare(ledger, verdicts));
                 }

@@ -161,14 +161,14 @@ impl Lab {
             Delivery::Tick => {
                 self.member(host, Event::Tick);
                 let report = self.hosts[host].members.report(now);
-                self.judge(host, cut::Event::Report(report));
+                self.judge(host, cut::Event::Hearing(report));
                 self.judge(host, cut::Event::Tick);
                 self.dial(host);
                 self.put(now + Duration::from_millis(TICK_MS), host, Delivery::Tick);
             }
             Delivery::Member(event) => {
                 if let Event::Heartbeat(heartbeat) = &event {
-                    self.judge(host, cut::Event::Report(heartbeat.report()));
+                    self.judge(host, cut::Event::Hearing(heartbeat.report()));
                 }
                 self.member(host, event);
             }

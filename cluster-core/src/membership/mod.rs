@@ -12,7 +12,7 @@ mod edge;
 mod gossip;
 mod hear;
 mod local_health;
-mod overlay;
+pub mod overlay;
 mod record;
 mod rng;
 mod speak;
@@ -30,7 +30,8 @@ mod tests;
 pub use gossip::{DELTAS_MAX, FULL_MAX};
 pub use local_health::{LocalHealth, SCORE_MAX, tick_every};
 pub use record::{
-    AgentState, Exchange, Heartbeat, Hello, MemberRecord, MemberState, Report, Silence, View, ViewMember,
+    AgentState, DialOutcome, Exchange, Finding, Hearing, Heartbeat, Hello, MemberRecord, MemberState,
+    Opinion, Report, Silence, Trouble, View, ViewMember,
 };
 pub use table::{Committed, MEMBERS_MAX, Member};
 
@@ -45,7 +46,7 @@ use duplicate::Sessions;
 use edge::Edge;
 use gossip::Gossip;
 use rng::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use table::{Change, Table};
 
 /// Silences that one heartbeat reports, the longest first; who isn't reported counts as heard.
@@ -82,6 +83,33 @@ pub enum Event {
     Seeds(Vec<String>),
     /// The caller was kept for so long, until now, from reading what had come.
     Late(Duration),
+    /// A datagram of the burst with this nonce was answered: the peer's host lives, and this is what it says of its agent.
+    ProbeAnswered {
+        peer: NodeId,
+        nonce: u64,
+        agent: AgentState,
+    },
+    /// What became of a fresh connection that `Effect::Dial` asked for.
+    Dialled {
+        peer: NodeId,
+        outcome: DialOutcome,
+    },
+    /// Another agent asks this one to try a peer that it can't reach.
+    HelpAsked {
+        by: NodeId,
+        subject: NodeId,
+    },
+    /// A helper's answer.
+    HelpAnswered {
+        helper: NodeId,
+        subject: NodeId,
+        opinion: Opinion,
+    },
+    /// The leader asks whether this agent hears the subject.
+    Polled {
+        by: NodeId,
+        subject: NodeId,
+    },
     /// This node goes for good. The machine stays useful for saying so.
     Leave,
 }
@@ -96,6 +124,18 @@ pub enum Effect {
     Disconnect { peer: NodeId },
     /// Say hello to this address, once; its answer comes in as `Event::Hello`.
     Probe { address: String },
+    /// Sealed datagrams to the peer's keeper, so many, so far apart; the first answer comes as `Event::ProbeAnswered`.
+    ProbeBurst { peer: NodeId, address: String, nonce: u64, count: u32, every: Duration },
+    /// A fresh connection to the peer's agent and one question over it; comes back as `Event::Dialled`, within 250 ms.
+    Dial { peer: NodeId, address: String },
+    /// Ask this member to try the subject as well; it comes there as `Event::HelpAsked`.
+    AskHelp { helper: NodeId, subject: NodeId },
+    /// To who asked; comes there as `Event::HelpAnswered`.
+    AnswerHelp { to: NodeId, subject: NodeId, opinion: Opinion },
+    /// To every voter, this agent too if it votes.
+    Report(Report),
+    /// To the leader that polled.
+    AnswerPoll { to: NodeId, subject: NodeId, hears: bool },
     /// A member's record is new or changed; `before` is the state it had, None if it wasn't known.
     Changed { record: MemberRecord, before: Option<MemberState> },
     /// Out of the list: removed by a committed view, or forgotten.
@@ -183,8 +223,8 @@ impl Membership {
 
     /// What this agent itself tells the cut detector, if it votes; the others' reports are in their heartbeats.
     #[must_use]
-    pub fn report(&self, now: Instant) -> Report {
-        Report { observer: self.me.node, view: self.table.view(), silences: self.silences(now) }
+    pub fn report(&self, now: Instant) -> Hearing {
+        Hearing { observer: self.me.node, view: self.table.view(), silences: self.silences(now) }
     }
 
     /// The only way in. `now` may not run backwards.
@@ -219,6 +259,11 @@ impl Membership {
                 let slept = self.health.late(now, by);
                 self.excuse(slept);
             }
+            Event::ProbeAnswered { .. }
+            | Event::Dialled { .. }
+            | Event::HelpAsked { .. }
+            | Event::HelpAnswered { .. }
+            | Event::Polled { .. } => {}
             Event::Leave => self.leave(now, effects),
         }
         if core::mem::take(&mut self.rewire) {
@@ -317,9 +362,16 @@ impl Membership {
         self.send_all(now, effects);
     }
 
+    /// Everyone else who lives, as long as everyone watches everyone.
+    fn peers(&self) -> BTreeSet<NodeId> {
+        let lives = |state| matches!(state, MemberState::Alive | MemberState::Suspect);
+        let others = self.table.iter().map(|m| &m.record).filter(|r| r.node != self.me.node);
+        others.filter(|r| lives(r.state)).map(|r| r.node).collect()
+    }
+
     /// Asks for the streams that the overlay wants and doesn't have yet, at the newest addresses.
     fn rewire(&mut self, effects: &mut Vec<Effect>) {
-        let peers = overlay::peers(self.me.node, &self.table);
+        let peers = self.peers();
         let gone: Vec<NodeId> = self.wanted.keys().copied().filter(|p| !peers.contains(p)).collect();
         for peer in gone {
             self.wanted.remove(&peer);

@@ -91,11 +91,78 @@ pub struct Silence {
 
 /// All that one observer doesn't hear. Who isn't listed, but is in the view `view`, was heard within a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct Hearing {
     pub observer: NodeId,
     /// The committed view that the observer speaks of; zero when it has none yet.
     pub view: ViewEpoch,
     pub silences: Vec<Silence>,
+}
+
+/// How a fresh connection to a peer went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DialOutcome {
+    /// Its agent answered over it.
+    Answered,
+    /// Its host accepted, and its agent said nothing.
+    Silent,
+    /// Its host refused: nothing listens there.
+    Refused,
+    /// Nothing came back at all.
+    NoRoute,
+}
+
+/// What one agent found out about a subject whom another asked it to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opinion {
+    /// What its keeper answered by datagram, if it did.
+    pub keeper: Option<AgentState>,
+    pub dial: Option<DialOutcome>,
+    /// Whether the asked one had a heartbeat of it within the floor.
+    pub hears: bool,
+}
+
+/// What an observer concludes of a peer after a second opinion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// Neither the peer's host nor its agent answered anybody in any way.
+    HostGone,
+    /// Its host answers; its agent's process is not there.
+    AgentGone,
+    /// Its host answers; its agent's process is there and says nothing.
+    AgentStalled,
+    /// Others reach its agent, or its datagrams come: only the way from here is bad.
+    LinkBad,
+}
+
+/// One peer in trouble, as one observer found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub node: NodeId,
+    /// The life of the peer that this is about, as the observer knew it.
+    pub incarnation: Incarnation,
+    pub trouble: Trouble,
+    /// Since the last sign of it, less the observer's own stalls.
+    pub silence: Duration,
+    /// How long ago the suspicion began.
+    pub suspected: Duration,
+    /// How long ago its stream to the observer ended, if no other stands.
+    pub ended: Option<Duration>,
+    /// How many others were asked to try, and how many of them answered (that they reached it or not).
+    pub helpers_asked: u8,
+    pub helpers_answered: u8,
+    pub dial: Option<DialOutcome>,
+}
+
+/// All findings of one observer. To every voter: when they change, and with each heartbeat while there are any; once
+/// without any when the last one is withdrawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub observer: NodeId,
+    /// The committed view that the observer speaks of; zero when it has none yet.
+    pub view: ViewEpoch,
+    /// The observer's own trouble, as in a heartbeat.
+    pub health: u8,
+    pub findings: Vec<Finding>,
 }
 
 /// How many records a heartbeat carries, and whether it wants as many back.
@@ -128,8 +195,8 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// What the cut detector needs of it.
     #[must_use]
-    pub fn report(&self) -> Report {
-        Report { observer: self.from, view: self.view, silences: self.silences.clone() }
+    pub fn report(&self) -> Hearing {
+        Hearing { observer: self.from, view: self.view, silences: self.silences.clone() }
     }
 }
 

@@ -139,8 +139,8 @@ fn a_node_that_came_up_by_the_ledger_gave_a_sign_of_life() {
             view.members.iter_mut().for_each(|m| m.incarnation.0 += 1);
             cut.step(at(ms), cut::Event::View(view.clone()), &mut effects);
         }
-        let report = Report { observer: id(0), view: view.epoch, silences: vec![silence(ms)] };
-        cut.step(at(ms), cut::Event::Report(report), &mut effects);
+        let report = Hearing { observer: id(0), view: view.epoch, silences: vec![silence(ms)] };
+        cut.step(at(ms), cut::Event::Hearing(report), &mut effects);
         cut.step(at(ms), cut::Event::Tick, &mut effects);
     }
     assert!(!effects.iter().any(|e| matches!(e, cut::Effect::Declare(_))), "{effects:?}");

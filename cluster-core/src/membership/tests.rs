@@ -201,9 +201,9 @@ fn an_observer_without_the_view_vouches_for_nobody() {
     // From here on n3 says that all is well, and that it knows no view.
     for ms in (10_100..14_000).step_by(50) {
         lab.run_to(ms);
-        let report = Report { observer: id(2), view: crate::ids::ViewEpoch(0), silences: vec![] };
+        let report = Hearing { observer: id(2), view: crate::ids::ViewEpoch(0), silences: vec![] };
         let now = lab.now;
-        lab.hosts[0].cut.step(now, crate::cut::Event::Report(report), &mut Vec::new());
+        lab.hosts[0].cut.step(now, crate::cut::Event::Hearing(report), &mut Vec::new());
     }
     assert_eq!(lab.declarations().iter().map(|d| d.1.as_str()).collect::<Vec<_>>(), ["n2"]);
 }

@@ -247,7 +247,7 @@ impl Agent {
             self.gossip(membership::Event::Tick, env);
             let mut effects = Vec::new();
             let report = self.membership.report(now);
-            self.cut.step(now, cut::Event::Report(report), &mut effects);
+            self.cut.step(now, cut::Event::Hearing(report), &mut effects);
             self.cut.step(now, cut::Event::Tick, &mut effects);
             self.declare(effects, env);
         }
@@ -263,7 +263,7 @@ impl Agent {
                 let report = beat.report();
                 self.gossip(membership::Event::Heartbeat(beat), env);
                 let mut effects = Vec::new();
-                self.cut.step(now, cut::Event::Report(report), &mut effects);
+                self.cut.step(now, cut::Event::Hearing(report), &mut effects);
                 self.declare(effects, env);
                 self.hear_ages(from, ages, env);
             }
@@ -322,6 +322,12 @@ impl Agent {
                 E::Probe { address } => env.out.push(Out::Probe { address }),
                 E::Refuted { incarnation } => env.disk.incarnation = incarnation.0,
                 E::Changed { .. } | E::Removed { .. } | E::Duplicate { .. } => {}
+                E::ProbeBurst { .. }
+                | E::Dial { .. }
+                | E::AskHelp { .. }
+                | E::AnswerHelp { .. }
+                | E::Report(_)
+                | E::AnswerPoll { .. } => {}
             }
         }
     }

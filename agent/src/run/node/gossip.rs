@@ -77,6 +77,12 @@ impl Node {
                     self.connected.remove(&peer);
                 }
                 Effect::Probe { address } => self.probe(address),
+                Effect::ProbeBurst { .. }
+                | Effect::Dial { .. }
+                | Effect::AskHelp { .. }
+                | Effect::AnswerHelp { .. }
+                | Effect::Report(_)
+                | Effect::AnswerPoll { .. } => {}
                 Effect::Changed { record, before } => self.changed(&record, before),
                 Effect::Removed { node } => {
                     self.heard.heard.remove(&node);
