@@ -342,6 +342,7 @@ impl Membership {
     }
 
     fn commit(&mut self, now: Instant, view: &View, effects: &mut Vec<Effect>) {
+        self.rewire = true;
         for change in self.table.commit(view) {
             match change {
                 Change::Updated { node, .. } if node == self.me.node => {
@@ -362,11 +363,16 @@ impl Membership {
         self.send_all(now, effects);
     }
 
-    /// Everyone else who lives, as long as everyone watches everyone.
+    /// Everyone else who lives, as long as everyone watches everyone; and whom the committed view has as alive although
+    /// gossip says otherwise: only who is still spoken to learns what is said of it, and can refute it.
     fn peers(&self) -> BTreeSet<NodeId> {
-        let lives = |state| matches!(state, MemberState::Alive | MemberState::Suspect);
-        let others = self.table.iter().map(|m| &m.record).filter(|r| r.node != self.me.node);
-        others.filter(|r| lives(r.state)).map(|r| r.node).collect()
+        let wanted = |m: &&Member| match m.record.state {
+            MemberState::Alive | MemberState::Suspect => true,
+            MemberState::Dead => m.committed.is_some_and(|c| c.state == NodeState::Alive),
+            MemberState::Left => false,
+        };
+        let others = self.table.iter().filter(|m| m.record.node != self.me.node);
+        others.filter(wanted).map(|m| m.record.node).collect()
     }
 
     /// Asks for the streams that the overlay wants and doesn't have yet, at the newest addresses.
