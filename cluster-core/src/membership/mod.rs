@@ -342,6 +342,7 @@ impl Membership {
     }
 
     fn commit(&mut self, now: Instant, view: &View, effects: &mut Vec<Effect>) {
+        self.rewire = true;
         for change in self.table.commit(view) {
             match change {
                 Change::Updated { node, .. } if node == self.me.node => {
