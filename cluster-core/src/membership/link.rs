@@ -40,6 +40,11 @@ pub struct Link {
     pub dialled: Option<String>,
     /// When this end dials if no stream stands.
     pub dial_at: Instant,
+    /// When the next heartbeat to it is due, and its place within a heartbeat.
+    pub beat_at: Instant,
+    pub phase: Duration,
+    /// The last round of news that it got.
+    pub round: u64,
     /// What the next heartbeat to it carries.
     pub exchange: Exchange,
     pub sent: u64,
@@ -71,6 +76,9 @@ impl Link {
             retire_at: None,
             dialled: None,
             dial_at: now,
+            beat_at: now,
+            phase: Duration::ZERO,
+            round: 0,
             exchange: Exchange::Deltas,
             sent: 0,
             sessions: None,

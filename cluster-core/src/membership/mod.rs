@@ -27,9 +27,15 @@ mod watch;
 mod weave;
 
 #[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
+mod flat_tests;
+#[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod merge_tests;
+#[cfg(test)]
+mod opinion_tests;
 #[cfg(test)]
 mod rules_tests;
 #[cfg(test)]
@@ -57,6 +63,7 @@ use gossip::Gossip;
 use link::Link;
 use opinion::Inquiry;
 use rng::Rng;
+use speak::Round;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -175,6 +182,11 @@ pub struct Membership {
     table: Table,
     gossip: Gossip,
     board: Board,
+    /// The news that each link gets with its next heartbeat, and how many rounds of news there were.
+    round: Round,
+    rounds: u64,
+    /// This agent's own phase of a heartbeat.
+    phase: Duration,
     /// Peers with whom heartbeats flow, or should.
     links: BTreeMap<NodeId, Link>,
     /// One at a time a subject.
@@ -205,14 +217,19 @@ impl Membership {
         assert!(me.state == MemberState::Alive, "an agent that starts is alive");
         let mut table = Table::default();
         table.set(me.clone());
+        let mut rng = Rng::new(seed);
+        let phase = timing.heartbeat * u32::try_from(rng.below(1_000)).expect("small") / 1_000;
         Self {
             timing,
-            rng: Rng::new(seed),
+            rng,
             health: LocalHealth::new(&timing, now),
             sparse: false,
             table,
             gossip: Gossip::default(),
             board: Board::default(),
+            round: Round::default(),
+            rounds: 0,
+            phase,
             links: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             met: BTreeSet::new(),
@@ -349,9 +366,10 @@ impl Membership {
         if now >= self.heartbeat_at {
             self.heartbeat_at =
                 (self.heartbeat_at + self.timing.heartbeat).max(now + self.timing.heartbeat / 2);
-            self.send_all(now, effects);
+            self.next_round(now);
             self.found |= self.reported || self.links.values().any(|link| link.found.is_some());
         }
+        self.beat(now, effects);
         if now >= self.probe_at {
             let alone = self.is_alone();
             self.probe_at = now + if alone { PROBE_ALONE_EVERY } else { PROBE_EVERY };
@@ -379,7 +397,8 @@ impl Membership {
         if roll.epoch().0 == 0 {
             return;
         }
-        let silent = |node: &NodeId| self.links.get(node).is_none_or(|link| !link.edge.is_open());
+        let silent =
+            |node: &NodeId| self.links.get(node).is_none_or(|link| link.edge.silence(now) >= FORGET_AFTER);
         let old = |(node, since): &(&NodeId, &Instant)| now.since(**since) >= FORGET_AFTER && silent(node);
         let gone: Vec<NodeId> =
             self.strangers.iter().filter(old).map(|(node, _)| *node).filter(|n| *n != self.me.node).collect();
@@ -424,6 +443,7 @@ impl Membership {
         self.tell_of_myself();
         let (node, state) = (self.me.node, MemberState::Left);
         effects.push(Effect::Changed { node, before: Some(MemberState::Alive), state });
-        self.send_all(now, effects);
+        self.next_round(now);
+        self.send_all(effects);
     }
 }

@@ -197,9 +197,10 @@ pub enum Exchange {
     /// Only what changed of late.
     #[default]
     Deltas,
-    /// All that the sender knows beside the committed view; the receiver's next heartbeat answers in kind.
+    /// All that the sender knows beside the committed view, and some of the view if the receiver has another one. The
+    /// receiver's next heartbeat answers in kind.
     Ask,
-    /// The same; of the view's members, too, if the asker has another view.
+    /// The same, in answer.
     Answer,
 }
 

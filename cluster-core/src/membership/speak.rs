@@ -9,42 +9,83 @@ const PROBERS: usize = 100;
 /// Addresses looked at for one that leads somewhere.
 const PROBE_CHOICES: usize = 8;
 
+/// The first moment after now, but not at once, that lies at this phase of a heartbeat.
+fn next_beat(now: Instant, phase: Duration, heartbeat: Duration) -> Instant {
+    let nanos = |d: Duration| u64::try_from(d.as_nanos()).expect("a heartbeat is short");
+    let (every, after) = (nanos(heartbeat), now + heartbeat / 8);
+    let past = (after.as_nanos() + every * 2 - nanos(phase)) % every;
+    after + Duration::from_nanos(every - past)
+}
+
+/// The same news for all neighbours.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Round {
+    news: Vec<MemberRecord>,
+    vitals: Vec<VitalsOf>,
+}
+
 impl Membership {
-    /// One heartbeat to everyone to whom a stream stands, with the same news to all.
-    pub(super) fn send_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let open: Vec<NodeId> = self.links.iter().filter(|(_, l)| l.edge.is_open()).map(|(p, _)| *p).collect();
-        if open.is_empty() {
+    /// Once a heartbeat: what all links get with their next one.
+    pub(super) fn next_round(&mut self, now: Instant) {
+        if self.links.values().all(|l| !l.edge.is_open()) {
             return;
         }
-        let news = self.gossip.round(&self.table);
-        let vitals = self.board.round(now, self.me.node, self.me.incarnation);
-        for peer in open {
-            self.send(peer, &news, &vitals, effects);
+        self.rounds += 1;
+        self.round = Round {
+            news: self.gossip.round(&self.table),
+            vitals: self.board.round(now, self.me.node, self.me.incarnation),
+        };
+    }
+
+    /// Spreads the heartbeats over time. So those who watch a node see it fall silent one after the other over a whole
+    /// heartbeat, and nodes that are lost together are found lost together: none before some have spoken of the others.
+    pub(super) fn spread(&mut self, now: Instant) {
+        let open = self.links.values().filter(|l| l.edge.is_open()).count();
+        let heartbeat = self.timing.heartbeat;
+        for (place, link) in (0u32..).zip(self.links.values_mut().filter(|l| l.edge.is_open())) {
+            link.phase = heartbeat * place / u32::try_from(open).expect("fewer than members");
+            // What was promised stays: a later heartbeat would look like a silence.
+            link.beat_at = link.beat_at.min(next_beat(now, self.phase + link.phase, heartbeat));
         }
     }
 
-    pub(super) fn send(
-        &mut self,
-        to: NodeId,
-        news: &[MemberRecord],
-        vitals: &[VitalsOf],
-        effects: &mut Vec<Effect>,
-    ) {
+    /// The heartbeats that are due.
+    pub(super) fn beat(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let (heartbeat, phase) = (self.timing.heartbeat, self.phase);
+        let mut due = Vec::new();
+        for (&peer, link) in self.links.iter_mut().filter(|(_, l)| l.edge.is_open() && now >= l.beat_at) {
+            link.beat_at = next_beat(now, phase + link.phase, heartbeat);
+            due.push(peer);
+        }
+        for peer in due {
+            self.send(peer, effects);
+        }
+    }
+
+    /// To everyone to whom a stream stands, now.
+    pub(super) fn send_all(&mut self, effects: &mut Vec<Effect>) {
+        let open: Vec<NodeId> = self.links.iter().filter(|(_, l)| l.edge.is_open()).map(|(p, _)| *p).collect();
+        for peer in open {
+            self.send(peer, effects);
+        }
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, effects: &mut Vec<Effect>) {
         let view = self.table.view();
         let Some(link) = self.links.get_mut(&to) else { return };
         link.sent += 1;
+        let fresh = core::mem::replace(&mut link.round, self.rounds) != self.rounds;
         let (seq, exchange, theirs) = (link.sent, core::mem::take(&mut link.exchange), link.view);
         let mut deltas = match exchange {
-            Exchange::Deltas => news.to_vec(),
-            Exchange::Answer if theirs.is_some_and(|t| t.0 == 0) => {
-                gossip::everything(&self.table, FULL_MAX, &mut self.rng)
-            }
-            Exchange::Answer if theirs != Some(view) => {
-                gossip::everything(&self.table, EXCHANGE_MAX, &mut self.rng)
-            }
-            Exchange::Ask | Exchange::Answer => {
-                gossip::differences(&self.table, EXCHANGE_MAX, &mut self.rng)
-            }
+            Exchange::Deltas if fresh => self.round.news.clone(),
+            Exchange::Deltas => Vec::new(),
+            Exchange::Ask | Exchange::Answer => match theirs {
+                Some(theirs) if theirs.0 == 0 => gossip::everything(&self.table, FULL_MAX, &mut self.rng),
+                Some(theirs) if theirs != view => {
+                    gossip::everything(&self.table, EXCHANGE_MAX, &mut self.rng)
+                }
+                _ => gossip::differences(&self.table, EXCHANGE_MAX, &mut self.rng),
+            },
         };
         // Who is spoken ill of hears it from everyone whom it can still reach, until it refuted.
         let of_it = self.table.get(to).map(|m| &m.record);
@@ -60,7 +101,7 @@ impl Membership {
             view,
             exchange,
             deltas,
-            vitals: vitals.to_vec(),
+            vitals: if fresh { self.round.vitals.clone() } else { Vec::new() },
         };
         effects.push(Effect::Send { to, heartbeat });
     }

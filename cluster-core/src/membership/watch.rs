@@ -33,7 +33,8 @@ impl Membership {
             Some(_) => link.watch_at,
             None => link.edge.odd_at(),
         };
-        dial.min(retire).min(look)
+        let beat = if link.edge.is_open() { link.beat_at } else { never };
+        dial.min(retire).min(look).min(beat)
     }
 
     /// Starts to look into whoever is odd, and looks at those in trouble.

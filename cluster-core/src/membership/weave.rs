@@ -111,12 +111,16 @@ impl Membership {
         let link = self.links.entry(peer).or_insert_with(|| Link::new(now, &self.timing));
         link.edge.opened();
         link.exchange = Exchange::Ask;
-        self.send(peer, &[], &[], effects);
+        link.beat_at = Instant::from_nanos(u64::MAX);
+        self.spread(now);
+        self.send(peer, effects);
     }
 
     pub(super) fn stream_ended(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(link) = self.links.get_mut(&peer) else { return };
         link.edge.closed(now);
+        self.spread(now);
+        let link = self.links.get_mut(&peer).expect("it was just there");
         if !link.wanted && link.retire_at.is_none() {
             self.links.remove(&peer);
             return;

@@ -83,7 +83,10 @@ impl Node {
                 | Effect::AnswerHelp { .. }
                 | Effect::Report(_)
                 | Effect::AnswerPoll { .. } => {}
-                Effect::Changed { record, before } => self.changed(&record, before),
+                Effect::Changed { node, before, .. } => {
+                    let record = self.members.member(node).map_or(self.members.me(), |m| &m.record).clone();
+                    self.changed(&record, before);
+                }
                 Effect::Removed { node } => {
                     self.heard.heard.remove(&node);
                 }
@@ -191,6 +194,8 @@ fn record(a: &Acquaintance) -> MemberRecord {
         state: MemberState::Alive,
         session: a.session,
         agent: AgentState::Up,
+        revision: 0,
+        sick: None,
         name: a.name.clone(),
         address: a.address.clone(),
         http: None,
