@@ -7,7 +7,9 @@ use cluster_core::{
     ids::{BootId, ClusterId, Incarnation, LeaseEpoch, LogId, NodeId, SessionId, ViewEpoch},
     lease::{Refusal, Renewal, Verdict},
     limits::clip,
-    membership::{AgentState, Exchange, Heartbeat, MemberRecord, MemberState, SICK_BYTES, VITALS_MAX, Vitals, VitalsOf},
+    membership::{
+        AgentState, Exchange, Heartbeat, MemberRecord, MemberState, SICK_BYTES, VITALS_MAX, Vitals, VitalsOf,
+    },
 };
 use holdfast_proto::internal as pb;
 use std::time::Duration;

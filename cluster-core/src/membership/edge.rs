@@ -127,7 +127,10 @@ impl Edge {
     fn odd_after(&self, timing: &Timing) -> Duration {
         let expected = timing.heartbeat.as_secs_f64();
         // The interval that was promised counts as one observation, so that there always is one.
-        #[expect(clippy::cast_precision_loss, reason = "at most GAPS_MAX gaps of a few seconds in microseconds")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "at most GAPS_MAX gaps of a few seconds in microseconds"
+        )]
         let (count, sum, squares) =
             ((self.gaps.len() + 1) as f64, self.sum as f64 / 1e6, self.squares as f64 / 1e12);
         let mean = (expected + sum) / count;

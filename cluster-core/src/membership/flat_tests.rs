@@ -47,7 +47,11 @@ fn spend(count: u64, news: u64) -> u64 {
     for tick in 0..seconds * 20 {
         let now = Instant::from_millis(tick * 50 + 50);
         if tick % 8 == 0 {
-            me.step(now, Event::Vitals(Vitals { load: (tick % 1_000) as u16, ..Vitals::default() }), &mut effects);
+            me.step(
+                now,
+                Event::Vitals(Vitals { load: (tick % 1_000) as u16, ..Vitals::default() }),
+                &mut effects,
+            );
             for (i, &peer) in peers.iter().enumerate() {
                 let vitals = VitalsOf {
                     node: id(2 + dice.next() % (count - 1)),
@@ -56,10 +60,9 @@ fn spend(count: u64, news: u64) -> u64 {
                     vitals: Vitals::default(),
                 };
                 let refuted = (i == 0 && tick % 16 == 0).then(|| 2 + dice.next() % (count - 1));
-                let refuted = refuted.filter(|_| news > 0).map(|n| MemberRecord {
-                    incarnation: Incarnation(2 + tick),
-                    ..member(n)
-                });
+                let refuted = refuted
+                    .filter(|_| news > 0)
+                    .map(|n| MemberRecord { incarnation: Incarnation(2 + tick), ..member(n) });
                 let heartbeat = Heartbeat {
                     from: peer,
                     session: SessionId(1),

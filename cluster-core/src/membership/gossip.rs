@@ -4,12 +4,7 @@
 //! each agent pays for a piece of news the same in a cluster of any size. A full exchange carries what goes beyond the
 //! committed view, from a random place on when there is too much. Not here: what the records mean.
 
-use super::{
-    record::MemberRecord,
-    rng::Rng,
-    roll::Member,
-    table::Table,
-};
+use super::{record::MemberRecord, rng::Rng, roll::Member, table::Table};
 use crate::ids::NodeId;
 use std::collections::BTreeMap;
 
@@ -55,7 +50,11 @@ impl Gossip {
                 break;
             }
             round.push(member.record.clone());
-            if left <= 1 { self.left.remove(&node) } else { self.left.insert(node, left - 1) };
+            if left <= 1 {
+                self.left.remove(&node)
+            } else {
+                self.left.insert(node, left - 1)
+            };
         }
         round
     }

@@ -38,7 +38,10 @@ enum Delivery {
     View(View),
     Cut(cut::Event),
     /// To the host's keeper, from this host.
-    Datagram { from: usize, nonce: u64 },
+    Datagram {
+        from: usize,
+        nonce: u64,
+    },
 }
 
 pub struct Lab {
@@ -208,7 +211,8 @@ impl Lab {
     /// What the host's keeper answers to a datagram.
     fn keep(&mut self, host: usize, from: usize, nonce: u64) {
         let (now, h) = (self.now, &self.hosts[host]);
-        let stalled = h.stopped_until > now && h.stopped_at.is_some_and(|at| now.since(at) > Duration::from_secs(1));
+        let stalled =
+            h.stopped_until > now && h.stopped_at.is_some_and(|at| now.since(at) > Duration::from_secs(1));
         let agent = match (h.up, stalled) {
             (false, _) => AgentState::Gone,
             (true, true) => AgentState::Stalled,
@@ -230,7 +234,11 @@ impl Lab {
         for effect in effects {
             if let cut::Effect::Poll { subject, observers } = &effect {
                 for &to in observers {
-                    self.tell(host, index(to), Delivery::Member(Event::Polled { by: id(host), subject: *subject }));
+                    self.tell(
+                        host,
+                        index(to),
+                        Delivery::Member(Event::Polled { by: id(host), subject: *subject }),
+                    );
                 }
             }
             if let cut::Effect::Declare(verdicts) = effect {
@@ -495,9 +503,10 @@ impl Lab {
 
     /// When this host suspected, or heard others suspect, the other one.
     pub fn suspected(&self, host: usize, of: usize) -> Vec<u64> {
-        self.happened(host, |e| {
-            matches!(e, Effect::Changed { node, state: MemberState::Suspect, .. } if *node == id(of))
-        })
+        self.happened(
+            host,
+            |e| matches!(e, Effect::Changed { node, state: MemberState::Suspect, .. } if *node == id(of)),
+        )
     }
 }
 

@@ -393,7 +393,8 @@ impl Membership {
     fn forget(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let (roll, table) = (Arc::clone(self.table.roll()), &self.table);
         self.strangers.retain(|node, _| table.get(*node).is_some_and(|m| m.committed.is_none()));
-        self.met.retain(|node| table.get(*node).is_some() && !(roll.lives(*node) && roll.lives(self.me.node)));
+        self.met
+            .retain(|node| table.get(*node).is_some() && !(roll.lives(*node) && roll.lives(self.me.node)));
         if roll.epoch().0 == 0 {
             return;
         }

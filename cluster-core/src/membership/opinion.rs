@@ -29,7 +29,10 @@ pub enum Verdict {
 pub enum Step {
     /// Others should try as well: call `asked` with whom.
     AskHelp,
-    Answer { to: NodeId, opinion: Opinion },
+    Answer {
+        to: NodeId,
+        opinion: Opinion,
+    },
     Verdict(Verdict),
 }
 
@@ -78,7 +81,7 @@ pub struct Inquiry {
     help_asked: bool,
     asked: Vec<NodeId>,
     evidence: Evidence,
-    /// Who asked for help, and until when each is to be answered.
+    /// Who asked for help, and when.
     askers: Vec<(NodeId, Instant)>,
 }
 
@@ -110,9 +113,9 @@ impl Inquiry {
     }
 
     /// Another agent asks for what it finds.
-    pub fn for_another(&mut self, now: Instant, by: NodeId, timing: &Timing) {
+    pub fn for_another(&mut self, now: Instant, by: NodeId) {
         if self.askers.len() < ASKERS_MAX && !self.askers.iter().any(|(asker, _)| *asker == by) {
-            self.askers.push((by, now + help_within(timing)));
+            self.askers.push((by, now));
         }
     }
 
@@ -171,7 +174,7 @@ impl Inquiry {
     pub fn due(&self, timing: &Timing) -> Option<Instant> {
         let help = (self.own && self.wants_help()).then_some(self.began + timing.help_after);
         let verdict = self.own.then_some(self.began + timing.opinion);
-        let answers = self.askers.iter().map(|(_, until)| *until).min();
+        let answers = self.askers.iter().map(|(_, asked)| *asked + help_within(timing)).min();
         [help, verdict, answers].into_iter().flatten().min()
     }
 
@@ -179,13 +182,16 @@ impl Inquiry {
         !self.help_asked && self.evidence.keeper.is_none()
     }
 
-    /// The next thing to do now, if any; to be called until there is none. `hears`: this agent had a heartbeat of the
-    /// peer within the floor.
-    pub fn step(&mut self, now: Instant, hears: bool, timing: &Timing) -> Option<Step> {
+    /// The next thing to do now, if any; to be called until there is none. `heard_at`: the peer's last heartbeat here.
+    pub fn step(&mut self, now: Instant, heard_at: Option<Instant>, timing: &Timing) -> Option<Step> {
         let (keeper, dial) = (self.evidence.keeper, self.evidence.dial);
         let tells = keeper.is_some() || dial.is_some_and(|d| d != DialOutcome::NoRoute);
-        if let Some(at) = self.askers.iter().position(|(_, until)| tells || now >= *until) {
-            let (to, _) = self.askers.swap_remove(at);
+        if let Some(at) =
+            self.askers.iter().position(|(_, asked)| tells || now >= *asked + help_within(timing))
+        {
+            let (to, asked) = self.askers.swap_remove(at);
+            // Older than the asker's suspicion, it would prove nothing.
+            let hears = heard_at.is_some_and(|at| at + timing.help_after >= asked);
             return Some(Step::Answer { to, opinion: Opinion { keeper, dial, hears } });
         }
         if !self.own {

@@ -50,11 +50,11 @@ fn others_are_asked_after_150_ms_and_the_verdict_falls_at_350() {
     let mut inquiry = Inquiry::new(Instant::ZERO);
     inquiry.for_itself(Instant::ZERO, 9, false);
     let at = Instant::from_millis;
-    assert_eq!(inquiry.step(at(149), false, &LAN), None);
+    assert_eq!(inquiry.step(at(149), None, &LAN), None);
     assert_eq!(inquiry.due(&LAN), Some(at(150)));
-    assert_eq!(inquiry.step(at(150), false, &LAN), Some(Step::AskHelp));
+    assert_eq!(inquiry.step(at(150), None, &LAN), Some(Step::AskHelp));
     inquiry.asked(vec![id(1), id(2)]);
-    assert_eq!(inquiry.step(at(349), false, &LAN), None);
+    assert_eq!(inquiry.step(at(349), None, &LAN), None);
     let opinion = Opinion { keeper: Some(AgentState::Up), dial: None, hears: false };
     inquiry.help_answered(id(5), opinion);
     assert_eq!(inquiry.evidence().helpers, [], "it wasn't asked");
@@ -62,7 +62,7 @@ fn others_are_asked_after_150_ms_and_the_verdict_falls_at_350() {
     inquiry.help_answered(id(2), Opinion { keeper: None, ..opinion });
     assert_eq!(inquiry.evidence().helpers, [(id(2), opinion)], "the first word counts");
     assert!(!inquiry.probe_answered(8, AgentState::Up), "the answer to another burst");
-    assert_eq!(inquiry.step(at(350), false, &LAN), Some(Step::Verdict(Verdict::Trouble(Trouble::LinkBad))));
+    assert_eq!(inquiry.step(at(350), None, &LAN), Some(Step::Verdict(Verdict::Trouble(Trouble::LinkBad))));
     assert!(inquiry.is_over());
 }
 
@@ -71,16 +71,16 @@ fn who_helps_answers_at_once_when_it_knows_and_in_time_when_it_does_not() {
     let mut inquiry = Inquiry::new(Instant::ZERO);
     let at = Instant::from_millis;
     inquiry.burst(3);
-    inquiry.for_another(at(0), id(1), &LAN);
-    inquiry.for_another(at(0), id(1), &LAN);
-    inquiry.for_another(at(20), id(2), &LAN);
-    assert_eq!(inquiry.step(at(100), false, &LAN), None);
+    inquiry.for_another(at(0), id(1));
+    inquiry.for_another(at(0), id(1));
+    inquiry.for_another(at(20), id(2));
+    assert_eq!(inquiry.step(at(100), None, &LAN), None);
     let none = Opinion { keeper: None, dial: None, hears: true };
-    assert_eq!(inquiry.step(at(150), true, &LAN), Some(Step::Answer { to: id(1), opinion: none }));
-    assert_eq!(inquiry.step(at(150), true, &LAN), None);
+    assert_eq!(inquiry.step(at(150), Some(at(1)), &LAN), Some(Step::Answer { to: id(1), opinion: none }));
+    assert_eq!(inquiry.step(at(150), Some(at(1)), &LAN), None);
     assert!(inquiry.probe_answered(3, AgentState::Stalled));
     let stalled = Opinion { keeper: Some(AgentState::Stalled), dial: None, hears: false };
-    assert_eq!(inquiry.step(at(151), false, &LAN), Some(Step::Answer { to: id(2), opinion: stalled }));
+    assert_eq!(inquiry.step(at(151), None, &LAN), Some(Step::Answer { to: id(2), opinion: stalled }));
     assert!(inquiry.is_over());
 }
 
@@ -217,16 +217,21 @@ fn who_is_starved_itself_says_nothing_against_others() {
 }
 
 #[test]
-fn a_joiner_is_watched_by_whom_it_greeted() {
-    let mut lab = Lab::formed(13, 1);
-    lab.view.members.retain(|m| m.node != id(12));
-    // As if n13 had never been taken in: it starts anew, and greets the seed.
-    lab.kill(12);
-    lab.publish();
-    lab.run_to(20_000);
-    lab.view.members.retain(|m| m.node != id(12));
-    let watched = |lab: &Lab, host: usize| lab.hosts[host].members.silence(lab.now, id(12)).is_some();
-    assert!((0..12).all(|host| !watched(&lab, host)), "nobody watches who is in no view");
+fn a_joiner_is_watched_by_whom_it_greeted_alone() {
+    let mut lab = Lab::new(13, 1);
+    lab.power_off(12);
+    lab.run_to(1_000);
+    lab.commit();
+    lab.run_to(3_000);
+    lab.start(12);
+    lab.run_to(8_000);
+    let watches = |lab: &Lab, host: usize| lab.hosts[host].members.silence(lab.now, id(12)).is_some();
+    assert_eq!((0..12).filter(|host| watches(&lab, *host)).collect::<Vec<_>>(), [0]);
+    assert!((0..12).all(|host| lab.list(host).ends_with("n13 alive")), "everyone knows it");
+    lab.power_off(12);
+    lab.run_to(12_000);
+    assert!((0..12).all(|host| lab.list(host).ends_with("n13 suspect")));
+    assert_eq!(reports(&lab, 0), [], "no voter is told of who is in no view");
 }
 
 #[test]
@@ -239,10 +244,8 @@ fn old_edges_stay_until_the_new_ones_deliver() {
     let before: Vec<BTreeSet<NodeId>> = (0..20).map(|host| watched(&lab, host)).collect();
     // n20 leaves the view; its neighbours get new edges, over which nothing passes yet.
     let blocked: Vec<(usize, usize)> = (0..20).flat_map(|a| (0..20).map(move |b| (a, b))).collect();
-    let fresh: Vec<(usize, usize)> = blocked
-        .into_iter()
-        .filter(|(a, b)| a != b && !before[*a].contains(&id(*b)))
-        .collect();
+    let fresh: Vec<(usize, usize)> =
+        blocked.into_iter().filter(|(a, b)| a != b && !before[*a].contains(&id(*b))).collect();
     lab.cuts.extend(fresh);
     lab.power_off(19);
     lab.view.members.iter_mut().filter(|m| m.node == id(19)).for_each(|m| m.state = NodeState::Dead);

@@ -143,7 +143,7 @@ pub struct Opinion {
     /// What its keeper answered by datagram, if it did.
     pub keeper: Option<AgentState>,
     pub dial: Option<DialOutcome>,
-    /// Whether the asked one had a heartbeat of it within the floor.
+    /// Whether the asked one had a heartbeat of it since about when the asker began to suspect it.
     pub hears: bool,
 }
 

@@ -57,8 +57,7 @@ impl Roll {
         members.sort_by_key(|m| m.record.node);
         let twice = members.windows(2).any(|two| two[0].record.node == two[1].record.node);
         assert!(!twice, "a view lists each member once");
-        let living: BTreeSet<NodeId> =
-            members.iter().filter(|m| m.lives()).map(|m| m.record.node).collect();
+        let living: BTreeSet<NodeId> = members.iter().filter(|m| m.lives()).map(|m| m.record.node).collect();
         let dead = |m: &&Member| m.committed.is_some_and(|c| c.state == NodeState::Dead);
         let lost = members.iter().filter(dead).map(|m| m.record.node).collect();
         Self { epoch: view.epoch, living: living.len(), lost, overlay: Overlay::of(&living), members }

@@ -64,7 +64,8 @@ impl Membership {
 
     /// To everyone to whom a stream stands, now.
     pub(super) fn send_all(&mut self, effects: &mut Vec<Effect>) {
-        let open: Vec<NodeId> = self.links.iter().filter(|(_, l)| l.edge.is_open()).map(|(p, _)| *p).collect();
+        let open: Vec<NodeId> =
+            self.links.iter().filter(|(_, l)| l.edge.is_open()).map(|(p, _)| *p).collect();
         for peer in open {
             self.send(peer, effects);
         }

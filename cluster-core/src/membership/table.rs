@@ -165,7 +165,8 @@ impl Table {
             }
             let old = old.next_if(|m| m.record.node == node);
             // The usual case, for all but a few: nothing to compare, nothing to keep.
-            let same = |o: &Member| o.committed == listed.committed && o.record.session == listed.record.session;
+            let same =
+                |o: &Member| o.committed == listed.committed && o.record.session == listed.record.session;
             if !(old.is_some_and(same) && (self.news.is_empty() || !self.news.contains_key(&node))) {
                 changes.extend(self.commit_one(old, listed));
             }

@@ -69,14 +69,7 @@ impl Membership {
         }
     }
 
-    fn look(
-        &mut self,
-        now: Instant,
-        peer: NodeId,
-        every: Duration,
-        count: u32,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn look(&mut self, now: Instant, peer: NodeId, every: Duration, count: u32, effects: &mut Vec<Effect>) {
         let (nonce, probe_every) = (self.rng.next(), self.timing.probe_every);
         let Some(address) = self.address(peer) else { return };
         let link = self.links.get_mut(&peer).expect("it is looked at");
@@ -120,9 +113,9 @@ impl Membership {
     }
 
     fn advance(&mut self, now: Instant, subject: NodeId, effects: &mut Vec<Effect>) {
-        let hears = self.links.get(&subject).is_some_and(|l| l.hears(now, self.timing.suspect_floor));
+        let heard_at = self.links.get(&subject).and_then(|l| l.edge.heard_at());
         while let Some(inquiry) = self.inquiries.get_mut(&subject) {
-            match inquiry.step(now, hears, &self.timing) {
+            match inquiry.step(now, heard_at, &self.timing) {
                 None => break,
                 Some(Step::Answer { to, opinion }) => {
                     effects.push(Effect::AnswerHelp { to, subject, opinion });
@@ -305,8 +298,7 @@ impl Membership {
         let fit = !self.health.is_bad() && subject != self.me.node && (known || helping < HELP_MAX);
         let Some(address) = self.address(subject).filter(|_| fit) else { return };
         if !known {
-            let (nonce, every, count) =
-                (self.rng.next(), self.timing.probe_every, help_probes(&self.timing));
+            let (nonce, every, count) = (self.rng.next(), self.timing.probe_every, help_probes(&self.timing));
             let inquiry = self.inquiries.entry(subject).or_insert_with(|| Inquiry::new(now));
             inquiry.burst(nonce);
             let (peer, to) = (subject, address.clone());
@@ -314,7 +306,7 @@ impl Membership {
             effects.push(Effect::Dial { peer, address });
         }
         let inquiry = self.inquiries.get_mut(&subject).expect("it was just made");
-        inquiry.for_another(now, by, &self.timing);
+        inquiry.for_another(now, by);
         self.advance(now, subject, effects);
     }
 
@@ -372,7 +364,8 @@ impl Membership {
             effects.push(Effect::Report(report));
         }
         if !self.health.is_bad() && !self.leaving {
-            let gone = |l: &Link| l.wanted && l.found.as_ref().is_some_and(|f| f.trouble == Trouble::HostGone);
+            let gone =
+                |l: &Link| l.wanted && l.found.as_ref().is_some_and(|f| f.trouble == Trouble::HostGone);
             let gone: Vec<NodeId> = self.links.iter().filter(|(_, l)| gone(l)).map(|(n, _)| *n).collect();
             for node in gone {
                 self.suspect(now, node, effects);

@@ -41,7 +41,8 @@ impl Membership {
     /// Whom heartbeats are to flow with.
     fn targets(&self) -> BTreeSet<NodeId> {
         let (me, roll) = (self.me.node, self.table.roll());
-        let lives = |node: &NodeId| self.table.get(*node).is_some_and(|m| m.record.state <= MemberState::Suspect);
+        let lives =
+            |node: &NodeId| self.table.get(*node).is_some_and(|m| m.record.state <= MemberState::Suspect);
         let mut targets: BTreeSet<NodeId> = roll.watchers(me).iter().copied().collect();
         let member = roll.lives(me);
         targets.extend(self.met.iter().filter(|n| lives(n) && !(member && roll.lives(**n))));

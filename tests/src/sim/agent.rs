@@ -18,7 +18,8 @@ use cluster_core::{
     lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict, concerns},
     ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, Reply},
     membership::{
-        self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, Opinion, Report, Roll, View,
+        self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, Opinion, Report, Roll,
+        View,
     },
     time::{Clocks, Instant, WallTime},
     timing::LAN,
@@ -49,23 +50,52 @@ pub struct Disk {
 
 #[derive(Clone, Debug)]
 pub enum Msg {
-    Heartbeat { beat: Heartbeat, ages: Vec<(NodeId, LeaseEpoch, Duration)> },
+    Heartbeat {
+        beat: Heartbeat,
+        ages: Vec<(NodeId, LeaseEpoch, Duration)>,
+    },
     Hello(Hello),
     /// As datagrams; no keeper here, the agent answers for itself.
-    Probe { nonce: u64 },
-    Probed { nonce: u64 },
-    Help { subject: NodeId },
-    Helped { subject: NodeId, opinion: Opinion },
+    Probe {
+        nonce: u64,
+    },
+    Probed {
+        nonce: u64,
+    },
+    Help {
+        subject: NodeId,
+    },
+    Helped {
+        subject: NodeId,
+        opinion: Opinion,
+    },
     Report(Report),
-    Poll { subject: NodeId },
-    Polled { subject: NodeId, hears: bool },
+    Poll {
+        subject: NodeId,
+    },
+    Polled {
+        subject: NodeId,
+        hears: bool,
+    },
     Renew(Renewal),
-    Renewed { session: SessionId, nonce: u64, verdict: Verdict },
-    AskPromise { epoch: LeaseEpoch, at: LogId },
-    Promised { epoch: LeaseEpoch, remaining: Duration },
+    Renewed {
+        session: SessionId,
+        nonce: u64,
+        verdict: Verdict,
+    },
+    AskPromise {
+        epoch: LeaseEpoch,
+        at: LogId,
+    },
+    Promised {
+        epoch: LeaseEpoch,
+        remaining: Duration,
+    },
     Raft(RaftMsg),
     Propose(Rc<Command>),
-    Replied { request: RequestId },
+    Replied {
+        request: RequestId,
+    },
 }
 
 #[derive(Clone, Debug)]
