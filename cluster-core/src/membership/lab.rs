@@ -266,6 +266,8 @@ impl Lab {
                 Effect::Probe { address } => self.probe(host, &address),
                 Effect::ProbeBurst { peer, nonce, count, every, .. } => {
                     self.bursts += 1;
+                    let at = self.now.as_millis();
+                    self.hosts[host].log.push((at, Effect::Dial { peer, address: String::new() }));
                     for i in 0..count {
                         let at = self.now + every * i + Duration::from_millis(1);
                         if !self.lost() && self.passes(host, index(peer)) {

@@ -226,7 +226,8 @@ fn a_joiner_is_watched_by_whom_it_greeted_alone() {
     lab.start(12);
     lab.run_to(8_000);
     let watches = |lab: &Lab, host: usize| lab.hosts[host].members.silence(lab.now, id(12)).is_some();
-    assert_eq!((0..12).filter(|host| watches(&lab, *host)).collect::<Vec<_>>(), [0]);
+    let watching = (0..12).filter(|host| watches(&lab, *host)).count();
+    assert!(watches(&lab, 0) && watching <= 3, "the seed, and whom it tried while alone: {watching}");
     assert!((0..12).all(|host| lab.list(host).ends_with("n13 alive")), "everyone knows it");
     lab.power_off(12);
     lab.run_to(12_000);

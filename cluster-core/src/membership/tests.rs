@@ -117,6 +117,11 @@ fn who_was_paused_blames_nobody() {
         }
         lab.run_to(10_000 + ms + 5_000);
         for other in (0..5).filter(|o| *o != host) {
+            if ms < 3_000 {
+                let asked =
+                    lab.happened(host, |e| matches!(e, Effect::Dial { peer, .. } if *peer == id(other)));
+                assert!(asked.iter().all(|at| *at < 10_000), "n{} needn't even ask: {asked:?}", host + 1);
+            }
             let seen = lab.suspected(host, other);
             assert_eq!(seen, [], "n{} paused for {ms} ms suspects n{}", host + 1, other + 1);
         }
