@@ -36,7 +36,7 @@ use cluster_core::{
     cut::{self, Cut},
     ids::{BootId, LogId, NodeId, ViewEpoch},
     ledger::{Event, Ledger, NodeProfile},
-    membership::{self, MemberRecord, Membership, Opinion, View, tick_every},
+    membership::{self, MemberRecord, Membership, Opinion, Roll, View, tick_every},
     recovery::{self, LiveView},
     time::Instant,
     timing::Timing,
@@ -300,7 +300,8 @@ impl Node {
             self.seen_view = Some(seen);
             // Carried out after the ledger is let go: what follows may look at it again.
             let view = replica.read(|ledger| View::from(ledger));
-            self.gossip(now, membership::Event::View(view.clone()));
+            let roll = Arc::new(Roll::of(&view));
+            self.gossip(now, membership::Event::View(roll));
             self.cut(now, cut::Event::View(view));
             let members = &self.members;
             self.reports.keep(|node| members.member(node).is_some());

@@ -253,6 +253,8 @@ pub(super) fn record(a: &Acquaintance) -> pb::Record {
         version: a.version.clone(),
         session: a.session.0,
         agent: 0,
+        revision: 0,
+        sick: None,
         http: None,
     }
 }

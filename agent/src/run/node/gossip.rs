@@ -94,7 +94,10 @@ impl Node {
                 Effect::AnswerHelp { to, subject, opinion } => self.helping.answer(to, subject, opinion),
                 Effect::Report(report) => self.report(now, report),
                 Effect::AnswerPoll { to, subject, hears } => self.answer_poll(now, to, subject, hears),
-                Effect::Changed { record, before } => self.changed(&record, before),
+                Effect::Changed { node, before, .. } => {
+                    let record = self.members.member(node).map_or(self.members.me(), |m| &m.record).clone();
+                    self.changed(&record, before);
+                }
                 Effect::Removed { node } => {
                     self.news = true;
                     self.heard.heard.remove(&node);
@@ -203,6 +206,8 @@ fn record(a: &Acquaintance) -> MemberRecord {
         state: MemberState::Alive,
         session: a.session,
         agent: AgentState::Up,
+        revision: 0,
+        sick: None,
         name: a.name.clone(),
         address: a.address.clone(),
         http: None,

@@ -176,8 +176,8 @@ fn what_this_node_slept_through_makes_no_report_older_and_condemns_nobody() {
          1000 mute n2
          1000 sleep 3000
          4100 n1: n3 host-gone
-         4950 => suspected n3 by n1 n2
-         5000 => dead n3
+         4700 => suspected n3 by n1 n2
+         4750 => dead n3
          5000 dead n3",
     );
 }
