@@ -56,6 +56,14 @@ pub struct Port {
     pub up: bool,
 }
 
+impl Port {
+    /// Whether its packets pass as the others' do.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.up && !self.deaf && !self.mute && self.side == 0 && self.loss < CERTAIN / 2
+    }
+}
+
 #[derive(Debug)]
 pub struct Net {
     /// Everywhere, each way.
