@@ -44,8 +44,8 @@ const fn ms(ms: u64) -> Duration {
 pub const LAN: Timing = Timing {
     name: "lan",
     heartbeat: ms(400),
-    suspect_floor: ms(900),
-    suspect_ceiling: ms(1_400),
+    suspect_floor: ms(650),
+    suspect_ceiling: ms(1_000),
     probes: 10,
     probe_every: ms(30),
     help_after: ms(150),
@@ -69,8 +69,8 @@ pub const LOCAL: Timing = Timing { name: "local", ..LAN };
 pub const WAN: Timing = Timing {
     name: "wan",
     heartbeat: ms(1_000),
-    suspect_floor: ms(3_000),
-    suspect_ceiling: ms(4_500),
+    suspect_floor: ms(2_000),
+    suspect_ceiling: ms(3_000),
     probes: 10,
     probe_every: ms(90),
     help_after: ms(450),

@@ -26,7 +26,7 @@ pub use verdict::Verdict;
 
 use crate::{
     ids::{Incarnation, NodeId},
-    membership::{AgentState, Hearing, LocalHealth, Report, View},
+    membership::{AgentState, LocalHealth, Report, View},
     time::Instant,
     timing::Timing,
 };
@@ -50,8 +50,6 @@ const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
 pub enum Event {
     /// To come every `membership::tick_every(timing)`, or oftener.
     Tick,
-    /// Of the time before reports; ignored.
-    Hearing(Hearing),
     /// What an observer found, this agent's own too. One observer's reports come in the order in which it sent them.
     Report(Report),
     /// An observer's answer to `Effect::Poll`. `hears`: it had any sign of the subject's host within the floor.
@@ -147,7 +145,7 @@ impl Cut {
             Event::Agents { timeout, down } => (self.agent_timeout, self.agents_down) = (timeout, down),
             Event::Leading(true) => _ = self.leading_since.get_or_insert(at),
             Event::Leading(false) => self.step_down(),
-            Event::Hearing(_) | Event::Late(_) => {}
+            Event::Late(_) => {}
         }
     }
 

@@ -211,6 +211,11 @@ impl Lab {
         }
     }
 
+    /// Whether the host keeps a stream of its own to the other.
+    pub fn wants(&self, host: usize, other: usize) -> bool {
+        self.hosts[host].wanted.contains(&id(other))
+    }
+
     fn passes(&self, from: usize, to: usize) -> bool {
         self.hosts[from].up && self.hosts[to].up && !self.cuts.contains(&(from, to))
     }

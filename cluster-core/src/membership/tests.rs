@@ -71,6 +71,26 @@ fn an_agent_that_is_killed_is_suspected_at_once_and_nobodys_failure_if_back_in_t
     }
 }
 
+/// An agent that was away reads in the old part of the log that a node died, holds that against the life it knows of by
+/// gossip, and only then reads that the node is back.
+#[test]
+fn who_catches_up_with_an_old_death_is_corrected() {
+    let mut lab = Lab::formed(5, 4);
+    lab.run_to(10_000);
+    let (mut old, mut new) = (lab.view.clone(), lab.view.clone());
+    (old.epoch.0, new.epoch.0) = (old.epoch.0 + 1, old.epoch.0 + 2);
+    let died = old.members.iter_mut().find(|m| m.node == id(0)).expect("listed");
+    died.state = NodeState::Dead;
+    for view in [old, new] {
+        lab.member(4, Event::View(view));
+    }
+    assert!(lab.wants(4, 0), "whom it wrongs must be able to hear it");
+    lab.run_to(12_000);
+    for host in 0..5 {
+        assert_eq!(lab.list(host), ALL_ALIVE, "as n{} sees it", host + 1);
+    }
+}
+
 #[test]
 fn evidence_names_the_stream_that_ended() {
     let mut lab = Lab::formed(3, 2);
