@@ -8,6 +8,8 @@ use crate::{
 };
 use core::{cmp::Ordering, time::Duration};
 
+pub use crate::ledger::AgentState;
+
 /// What gossip says of a member; at equal incarnations the later one of these wins (SWIM, section 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemberState {
@@ -28,16 +30,6 @@ impl From<NodeState> for MemberState {
             NodeState::Left => Self::Left,
         }
     }
-}
-
-/// The agent's process, as apart from its host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AgentState {
-    #[default]
-    Up,
-    /// Its host answers, it doesn't.
-    Stalled,
-    Gone,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
