@@ -17,7 +17,9 @@ use cluster_core::{
     instance,
     lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict, concerns},
     ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, Reply},
-    membership::{self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, View},
+    membership::{
+        self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, Opinion, Report, Roll, View,
+    },
     time::{Clocks, Instant, WallTime},
     timing::LAN,
 };
@@ -25,6 +27,7 @@ use core::time::Duration;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
+    sync::Arc,
 };
 
 /// So many entries lie between two snapshots.
@@ -48,6 +51,11 @@ pub struct Disk {
 pub enum Msg {
     Heartbeat { beat: Heartbeat, ages: Vec<(NodeId, LeaseEpoch, Duration)> },
     Hello(Hello),
+    Report(Report),
+    AskHelp(NodeId),
+    HelpAnswer { subject: NodeId, opinion: Opinion },
+    Poll(NodeId),
+    PollAnswer { subject: NodeId, hears: bool },
     Renew(Renewal),
     Renewed { session: SessionId, nonce: u64, verdict: Verdict },
     AskPromise { epoch: LeaseEpoch, at: LogId },
@@ -77,6 +85,8 @@ pub enum Input {
     /// The log was read to its end.
     Replayed,
     Guard(GuardNews),
+    /// What a burst of probes or a fresh connection came to.
+    Found(membership::Event),
     /// An operator's command, given to this agent.
     Order(Body),
 }
@@ -88,6 +98,8 @@ pub enum Out {
     Connect { peer: NodeId },
     Disconnect { peer: NodeId },
     Probe { address: String },
+    Burst { peer: NodeId, nonce: u64, count: u32, every: Duration },
+    TryConnection { peer: NodeId },
     Sync { after: Duration, upto: u64, version: u64 },
     StartGuard { instance: InstanceId },
     StopGuard { instance: InstanceId },
@@ -163,7 +175,7 @@ impl Agent {
         let mut cut = Cut::new(who.node, LAN, now);
         let view = View::from(&snapshot);
         let mut effects = Vec::new();
-        membership.step(now, membership::Event::View(view.clone()), &mut effects);
+        membership.step(now, membership::Event::View(Arc::new(Roll::of(&view))), &mut effects);
         cut.step(now, cut::Event::View(view), &mut Vec::new());
         let mut book = Book::new(who.node, now);
         book.step(now, Fact::Installed { ledger: &snapshot });
@@ -216,6 +228,7 @@ impl Agent {
             }
             Input::Replayed => self.open(env),
             Input::Guard(news) => self.runner.news(&news, env),
+            Input::Found(event) => self.gossip(event, env),
             Input::Order(body) => self.submit(body, env),
         }
         self.carry_out(did, env);
@@ -245,11 +258,7 @@ impl Agent {
         self.carry_out(did, env);
         if self.ticks.is_multiple_of(2) {
             self.gossip(membership::Event::Tick, env);
-            let mut effects = Vec::new();
-            let report = self.membership.report(now);
-            self.cut.step(now, cut::Event::Hearing(report), &mut effects);
-            self.cut.step(now, cut::Event::Tick, &mut effects);
-            self.declare(effects, env);
+            self.judge(cut::Event::Tick, env);
         }
         self.govern(env);
         self.come_up(env);
@@ -260,12 +269,17 @@ impl Agent {
         let now = env.clocks.raw;
         match msg {
             Msg::Heartbeat { beat, ages } => {
-                let report = beat.report();
                 self.gossip(membership::Event::Heartbeat(beat), env);
-                let mut effects = Vec::new();
-                self.cut.step(now, cut::Event::Hearing(report), &mut effects);
-                self.declare(effects, env);
                 self.hear_ages(from, ages, env);
+            }
+            Msg::Report(report) => self.judge(cut::Event::Report(report), env),
+            Msg::AskHelp(subject) => self.gossip(membership::Event::HelpAsked { by: from, subject }, env),
+            Msg::HelpAnswer { subject, opinion } => {
+                self.gossip(membership::Event::HelpAnswered { helper: from, subject, opinion }, env);
+            }
+            Msg::Poll(subject) => self.gossip(membership::Event::Polled { by: from, subject }, env),
+            Msg::PollAnswer { subject, hears } => {
+                self.judge(cut::Event::PollAnswer { observer: from, subject, hears }, env);
             }
             Msg::Hello(hello) => self.gossip(membership::Event::Hello(hello), env),
             Msg::Renew(renewal) => {
@@ -322,14 +336,39 @@ impl Agent {
                 E::Probe { address } => env.out.push(Out::Probe { address }),
                 E::Refuted { incarnation } => env.disk.incarnation = incarnation.0,
                 E::Changed { .. } | E::Removed { .. } | E::Duplicate { .. } => {}
-                E::ProbeBurst { .. }
-                | E::Dial { .. }
-                | E::AskHelp { .. }
-                | E::AnswerHelp { .. }
-                | E::Report(_)
-                | E::AnswerPoll { .. } => {}
+                E::ProbeBurst { peer, nonce, count, every, .. } => {
+                    env.out.push(Out::Burst { peer, nonce, count, every });
+                }
+                E::Dial { peer, .. } => env.out.push(Out::TryConnection { peer }),
+                E::AskHelp { helper, subject } => {
+                    env.out.push(Out::Send { to: helper, msg: Msg::AskHelp(subject) });
+                }
+                E::AnswerHelp { to, subject, opinion } => {
+                    env.out.push(Out::Send { to, msg: Msg::HelpAnswer { subject, opinion } });
+                }
+                E::Report(report) => {
+                    for to in self.who.voters.clone() {
+                        env.out.push(Out::Send { to, msg: Msg::Report(report.clone()) });
+                    }
+                }
+                E::AnswerPoll { to, subject, hears } => {
+                    env.out.push(Out::Send { to, msg: Msg::PollAnswer { subject, hears } });
+                }
             }
         }
+    }
+
+    pub(super) fn judge(&mut self, event: cut::Event, env: &mut Env<'_>) {
+        let mut effects = Vec::new();
+        self.cut.step(env.clocks.raw, event, &mut effects);
+        self.declare(effects, env);
+    }
+
+    /// What the ledger has of agents that don't answer while their hosts do.
+    fn tell_of_agents(&mut self, now: Instant) {
+        let timeout = Duration::from_millis(self.ledger.cluster.as_ref().map_or(60_000, |c| c.settings.agent_timeout_ms));
+        let event = cut::Event::Agents { timeout, down: self.ledger.agents_down() };
+        self.cut.step(now, event, &mut Vec::new());
     }
 
     fn hold(&mut self, event: lease::Event, env: &mut Env<'_>) {
@@ -403,6 +442,7 @@ impl Agent {
                 Did::Send { to, msg } => env.out.push(Out::Send { to, msg: Msg::Raft(msg) }),
                 Did::Leads => {
                     env.out.push(Out::Note(format!("leads in term {}", self.raft.term())));
+                    self.tell_of_agents(now);
                     self.cut.step(now, cut::Event::Leading(true), &mut Vec::new());
                     let body = Body::LeaderElected { node: self.who.node };
                     let command = self.command(body, RequestId(0), env);
@@ -439,7 +479,10 @@ impl Agent {
         if self.ledger.view_epoch != view_before || matches!(command.body, Body::NodeUp { .. }) {
             let view = View::from(&self.ledger);
             self.cut.step(now, cut::Event::View(view.clone()), &mut Vec::new());
-            self.gossip(membership::Event::View(view), env);
+            self.gossip(membership::Event::View(Arc::new(Roll::of(&view))), env);
+        }
+        if let Body::AgentState { .. } = &command.body {
+            self.tell_of_agents(now);
         }
         if self.raft.leads()
             && let Some(to) = self.waiting.remove(&command.request)
@@ -461,6 +504,8 @@ fn record(who: &Who, incarnation: u64) -> MemberRecord {
         state: MemberState::Alive,
         session: who.session,
         agent: AgentState::Up,
+        revision: 0,
+        sick: None,
         name: name(who.node),
         address: profile(who.node).address,
         http: None,

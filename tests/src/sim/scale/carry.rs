@@ -53,9 +53,9 @@ impl World {
                     self.call(node, index(to), Mail::PollAnswer { subject, hears });
                 }
             }
-            Effect::Changed { record, before } => {
-                if record.state == MemberState::Dead && before != Some(MemberState::Dead) {
-                    let checked = self.calm.called_dead(node, record.node);
+            Effect::Changed { node: subject, before, state } => {
+                if state == MemberState::Dead && before != Some(MemberState::Dead) {
+                    let checked = self.calm.called_dead(node, subject);
                     self.fail(checked);
                 }
             }
@@ -90,10 +90,13 @@ impl World {
 
     fn connect(&mut self, node: u32, peer: u32) {
         let life = self.nodes[node as usize].life;
-        let asked_before = self.nodes[node as usize].wanted.insert(peer, self.now).is_some();
+        let asked_before = !self.nodes[node as usize].wanted.insert(peer);
         match self.streams.between(node, peer, Kind::Edge) {
-            // Asked for again: the one that stands doesn't do.
-            Some(slot) if asked_before => self.drop_stream(slot),
+            // Asked for although one stands: that one doesn't do. What is on its way in it is lost.
+            Some(slot) if asked_before || self.streams.is_stuck(slot) => {
+                self.streams.replace(slot);
+                self.queue.push(self.now + MS, What::Dial { from: node, life, peer });
+            }
             Some(_) => self.input(node, 0, Input::Opened { peer }),
             None => self.queue.push(self.now + MS, What::Dial { from: node, life, peer }),
         }
@@ -101,7 +104,7 @@ impl World {
 
     fn disconnect(&mut self, node: u32, peer: u32) {
         self.nodes[node as usize].wanted.remove(&peer);
-        let still = self.nodes[peer as usize].wanted.contains_key(&node);
+        let still = self.nodes[peer as usize].wanted.contains(&node);
         if let Some(slot) = self.streams.between(node, peer, Kind::Edge)
             && !still
         {

@@ -11,7 +11,7 @@ use cluster_core::{
     time::Instant,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -50,7 +50,7 @@ pub struct Node {
     pub missed_tick: bool,
     pub ticks: u32,
     /// The streams that its machine asked for.
-    pub wanted: BTreeMap<u32, u64>,
+    pub wanted: BTreeSet<u32>,
     pub view: Arc<View>,
     pub view_asked_at: u64,
     /// The view has this life of it as alive.
@@ -96,7 +96,7 @@ impl Node {
             inbox: VecDeque::new(),
             missed_tick: false,
             ticks: 0,
-            wanted: BTreeMap::new(),
+            wanted: BTreeSet::new(),
             view: Arc::default(),
             view_asked_at: 0,
             listed: false,
@@ -137,6 +137,8 @@ impl Node {
             state: MemberState::Alive,
             session: self.session(),
             agent: AgentState::Up,
+            revision: 0,
+            sick: None,
             name: format!("node-{}", self.index + 1),
             address: address(self.index),
             http: None,

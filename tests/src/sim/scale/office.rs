@@ -13,10 +13,10 @@ use cluster_core::{
     cut,
     ids::{Incarnation, NodeId},
     ledger::NodeState,
-    membership::{self, AgentState, Report, Trouble, View, ViewMember},
+    membership::{self, AgentState, Report, Roll, Trouble, View, ViewMember},
 };
 use core::time::Duration;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::{BTreeMap, VecDeque}, sync::Arc};
 
 const LOOK_EVERY: u64 = 50 * MS;
 /// From a leader's loss to the next one's first entry.
@@ -24,6 +24,7 @@ const ELECTION: u64 = 600 * MS;
 /// A node whose view is behind for so long follows another voter.
 const FOLLOW_ANOTHER: u64 = 2_000 * MS;
 const SYNC: (u64, u64) = (200, 1_500);
+const ROLLS_MAX: usize = 16;
 const ASK_UP_AGAIN: u64 = 2_000 * MS;
 
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub struct Office {
     pub voters: Vec<u32>,
     pub leader: Option<u32>,
     pub view: Arc<View>,
+    /// Made once for each view, and shared by all who follow it; the last few.
+    rolls: VecDeque<Arc<Roll>>,
     lost_since: Option<u64>,
     /// Changes of members that the next commit takes along.
     ups: Vec<ViewMember>,
@@ -45,6 +48,20 @@ pub enum Proposal {
     Dead { leader: u32, verdicts: Vec<cut::Verdict> },
     Ups { leader: u32 },
     Agent { node: NodeId, state: AgentState },
+}
+
+impl Office {
+    pub fn roll_of(&mut self, view: &View) -> Arc<Roll> {
+        if let Some(roll) = self.rolls.iter().rev().find(|r| r.epoch() == view.epoch) {
+            return Arc::clone(roll);
+        }
+        let roll = Arc::new(Roll::of(view));
+        self.rolls.push_back(Arc::clone(&roll));
+        if self.rolls.len() > ROLLS_MAX {
+            self.rolls.pop_front();
+        }
+        roll
+    }
 }
 
 impl World {

@@ -24,8 +24,6 @@ const OUTBOX: usize = 16;
 const CONNECT_WITHIN: u64 = 800 * MS;
 const OPEN_WITHIN: u64 = 1_000 * MS;
 const REDIAL: (u64, u64) = (200, 1_000);
-/// If no stream stands by then, the higher id dials as well.
-const HIGHER_DIALS_AFTER: u64 = 2_000 * MS;
 /// Round trips from connected to open: TLS and HTTP/2.
 const ROUND_TRIPS: u32 = 3;
 
@@ -116,6 +114,16 @@ impl Streams {
         Some(stream)
     }
 
+    /// Something waits in it for longer than a packet takes.
+    pub fn is_stuck(&self, slot: u32) -> bool {
+        self.slab[slot as usize].as_ref().is_some_and(|s| s.lanes.iter().any(|lane| lane.waiting() > 1))
+    }
+
+    /// Away with it, and nobody is told: another one follows.
+    pub fn replace(&mut self, slot: u32) {
+        self.remove(slot);
+    }
+
     pub fn of(&self, node: u32) -> Vec<u32> {
         let has = |s: &&Stream| s.ends.contains(&node);
         let slots = self.slab.iter().enumerate().filter(|(_, s)| s.as_ref().as_ref().is_some_and(has));
@@ -161,13 +169,7 @@ impl World {
         if node.life != life || node.machine.is_none() {
             return;
         }
-        let Some(&since) = node.wanted.get(&peer) else { return };
-        if self.streams.between(from, peer, Kind::Edge).is_some() {
-            return;
-        }
-        let wait = (since + HIGHER_DIALS_AFTER).saturating_sub(self.now);
-        if from > peer && wait > 0 {
-            self.queue.push(self.now + wait, What::Dial { from, life, peer });
+        if !node.wanted.contains(&peer) || self.streams.between(from, peer, Kind::Edge).is_some() {
             return;
         }
         if node.frozen {
@@ -207,7 +209,7 @@ impl World {
                 if !alive(0) || self.streams.between(ends[0], ends[1], kind).is_some() {
                     return;
                 }
-                let wanted = ends.iter().zip([1, 0]).any(|(e, o)| self.nodes[*e as usize].wanted.contains_key(&ends[o]));
+                let wanted = ends.iter().zip([1, 0]).any(|(e, o)| self.nodes[*e as usize].wanted.contains(&ends[o]));
                 if !both || self.nodes[ends[1] as usize].frozen {
                     self.redial(ends[0], lives[0], ends[1]);
                 } else if wanted {
@@ -355,7 +357,7 @@ impl World {
             for (end, other) in [(0, 1), (1, 0)] {
                 let (node, life, peer) = (stream.ends[end], stream.lives[end], stream.ends[other]);
                 self.later(MS, Later::Input { node, life, input: Input::Ended { peer } });
-                if self.nodes[node as usize].wanted.contains_key(&peer) {
+                if self.nodes[node as usize].wanted.contains(&peer) {
                     self.redial(node, life, peer);
                 }
             }

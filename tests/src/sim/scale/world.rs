@@ -478,7 +478,8 @@ impl World {
             }
         }
         self.note_agreement();
-        self.step(node, view_event(&view));
+        let roll = self.office.roll_of(&view);
+        self.step(node, membership::Event::View(roll));
         if self.nodes[node as usize].cut.is_some() {
             self.cut_step(node, cut::Event::View(View::clone(&view)));
         }
@@ -553,9 +554,4 @@ impl World {
         let wire_bytes = traffic.bytes + traffic.acks * super::sizes::SEGMENT + datagrams;
         Counts { wire_bytes, ..self.counts }
     }
-}
-
-/// The one place that knows how a view is handed to the machine.
-fn view_event(view: &Arc<View>) -> membership::Event {
-    membership::Event::View(View::clone(view))
 }
