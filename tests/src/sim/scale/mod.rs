@@ -8,14 +8,17 @@
 pub mod calibrate;
 mod carry;
 mod check;
+pub mod command;
 mod faults;
 mod net;
 mod node;
 mod office;
 mod queue;
+pub mod scenario;
 mod sizes;
 mod streams;
 mod tcp;
+pub mod versus;
 mod world;
 
 pub use faults::{Fault, Plan};

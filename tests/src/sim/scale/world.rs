@@ -36,6 +36,19 @@ pub enum Break {
     NoRefutation,
 }
 
+impl core::str::FromStr for Break {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "no-local-health" => Ok(Self::NoLocalHealth),
+            "h-equals-one" => Ok(Self::HEqualsOne),
+            "no-refutation" => Ok(Self::NoRefutation),
+            _ => Err(format!("\"{name}\" can't be broken: no-local-health, h-equals-one and no-refutation can")),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Options {
     pub seed: u64,
