@@ -72,9 +72,9 @@ fn a_campaign_finds_nothing() {
 }
 
 fn is_found(put_back: Break, seeds: core::ops::Range<u64>, promise: &str) {
-    let broken = seeds.map(|seed| (seed, run(&scenario::random(seed, put_back)))).find_map(|(seed, o)| {
-        Some((seed, o.violation.filter(|v| v.promise == promise)?))
-    });
+    let broken = seeds
+        .map(|seed| (seed, run(&scenario::random(seed, put_back))))
+        .find_map(|(seed, o)| Some((seed, o.violation.filter(|v| v.promise == promise)?)));
     let (seed, _) = broken.expect("the mistake was not found");
     clean(&run(&scenario::random(seed, Break::Nothing)));
 }

@@ -18,7 +18,8 @@ use cluster_core::{
     lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict, concerns},
     ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, Reply},
     membership::{
-        self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, Opinion, Report, Roll, View,
+        self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, Opinion, Report, Roll,
+        View,
     },
     time::{Clocks, Instant, WallTime},
     timing::LAN,
@@ -366,7 +367,9 @@ impl Agent {
 
     /// What the ledger has of agents that don't answer while their hosts do.
     fn tell_of_agents(&mut self, now: Instant) {
-        let timeout = Duration::from_millis(self.ledger.cluster.as_ref().map_or(60_000, |c| c.settings.agent_timeout_ms));
+        let timeout = Duration::from_millis(
+            self.ledger.cluster.as_ref().map_or(60_000, |c| c.settings.agent_timeout_ms),
+        );
         let event = cut::Event::Agents { timeout, down: self.ledger.agents_down() };
         self.cut.step(now, event, &mut Vec::new());
     }

@@ -85,7 +85,9 @@ impl Agent {
                     env.out.extend(observers.into_iter().map(ask));
                     continue;
                 }
-                cut::Effect::Declare(_) | cut::Effect::AgentState { .. } | cut::Effect::Suspected { .. } => continue,
+                cut::Effect::Declare(_) | cut::Effect::AgentState { .. } | cut::Effect::Suspected { .. } => {
+                    continue;
+                }
             };
             let death = |v: cut::Verdict| Death {
                 node: v.node,

@@ -29,7 +29,8 @@ struct Given {
 /// Whether these words are a command of this simulator.
 #[must_use]
 pub fn knows(word: &str) -> bool {
-    ["scale", "campaign", "versus-foca"].contains(&word) || scenario::NAMES.split(", ").any(|name| name == word)
+    ["scale", "campaign", "versus-foca"].contains(&word)
+        || scenario::NAMES.split(", ").any(|name| name == word)
 }
 
 /// Whether all that was promised was kept.
@@ -121,7 +122,9 @@ fn scale(given: &Given) -> bool {
     let took = begun.elapsed();
     let (messages, bytes, wire) = scenario::rates(&options, &outcome);
     println!("{:?}", outcome.counts);
-    println!("a node sends {messages:.1} messages/s, {bytes:.0} bytes of messages/s, {wire:.0} bytes/s on the wire");
+    println!(
+        "a node sends {messages:.1} messages/s, {bytes:.0} bytes of messages/s, {wire:.0} bytes/s on the wire"
+    );
     for d in outcome.declared.iter().take(20) {
         println!("declared at {:.3?}: {:?}, known to all at {:.3?}", d.at, d.nodes, d.known);
     }

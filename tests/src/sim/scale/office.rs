@@ -16,13 +16,18 @@ use cluster_core::{
     membership::{self, AgentState, Report, Roll, Trouble, View, ViewMember},
 };
 use core::time::Duration;
-use std::{collections::{BTreeMap, VecDeque}, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 const LOOK_EVERY: u64 = 50 * MS;
 /// From a leader's loss to the next one's first entry.
 const ELECTION: u64 = 600 * MS;
 /// A node whose view is behind for so long follows another voter.
 const FOLLOW_ANOTHER: u64 = 2_000 * MS;
+/// A leader says what isn't acknowledged again, on a fresh connection too, at least so often.
+const RAFT_AGAIN_MAX: u64 = 400 * MS;
 const SYNC: (u64, u64) = (200, 1_500);
 const ROLLS_MAX: usize = 16;
 const ASK_UP_AGAIN: u64 = 2_000 * MS;
@@ -146,7 +151,8 @@ impl World {
         if !self.nodes[leader as usize].runs() {
             return false;
         }
-        let votes = |v: &&u32| **v == leader || self.nodes[**v as usize].runs() && self.net.connects(leader, **v);
+        let votes =
+            |v: &&u32| **v == leader || self.nodes[**v as usize].runs() && self.net.connects(leader, **v);
         self.office.voters.iter().filter(votes).count() > self.office.voters.len() / 2
     }
 
@@ -165,7 +171,7 @@ impl World {
                 let (mut takes, mut wait) = (0, 200 * MS);
                 while !path.and_back(&mut self.rng) {
                     takes += wait;
-                    wait *= 2;
+                    wait = (2 * wait).min(RAFT_AGAIN_MAX);
                 }
                 answers.push(takes + sync + path.delay(&mut self.rng) + path.delay(&mut self.rng));
             }
@@ -197,7 +203,8 @@ impl World {
 
     fn tell_cuts_of_agents(&mut self) {
         for voter in self.office.voters.clone() {
-            let event = cut::Event::Agents { timeout: Duration::from_secs(60), down: self.office.agents.clone() };
+            let event =
+                cut::Event::Agents { timeout: Duration::from_secs(60), down: self.office.agents.clone() };
             if self.nodes[voter as usize].runs() {
                 self.cut_step(voter, event);
             }

@@ -40,7 +40,8 @@ pub fn play(name: &str, nodes: u32, minutes: u64, seed: u64) -> Result<Played, S
 /// The middle one and the 99th of a hundred.
 fn percentiles(mut times: Vec<Duration>) -> (Duration, Duration) {
     times.sort_unstable();
-    let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied();
+    let at =
+        |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied();
     (at(50).unwrap_or_default(), at(99).unwrap_or_default())
 }
 
@@ -83,14 +84,15 @@ fn crash(mut options: Options) -> Played {
     let (all50, all99) = percentiles(known.collect());
     let cuts = outcome.declared.iter().filter(|d| d.at >= at).count();
     let mut lines = vec![
-        format!("{} silent crashes one by one: first report p50 {first50:.2?} p99 {first99:.2?}", single.len()),
+        format!(
+            "{} silent crashes one by one: first report p50 {first50:.2?} p99 {first99:.2?}",
+            single.len()
+        ),
         format!("declared p50 {p50:.2?} p99 {p99:.2?}; known to all p50 {all50:.2?} p99 {all99:.2?}"),
         format!("{at_once} at once: {cuts} decision(s)"),
     ];
-    let kept = !broken(&outcome, &mut lines)
-        && p50 < Duration::from_millis(1_200)
-        && p99 < seconds(2)
-        && cuts == 1;
+    let kept =
+        !broken(&outcome, &mut lines) && p50 < Duration::from_millis(1_200) && p99 < seconds(2) && cuts == 1;
     Played { lines, kept }
 }
 
@@ -211,5 +213,14 @@ pub fn random(seed: u64, put_back: Break) -> Options {
     }
     plan.push((at + seconds(21), Fault::LossAll(0)));
     let voters = if rng.percent(50) { 3 } else { 5 };
-    Options { seed, nodes, voters, lasts: at + seconds(100), loss_percent, plan, put_back, ..Options::default() }
+    Options {
+        seed,
+        nodes,
+        voters,
+        lasts: at + seconds(100),
+        loss_percent,
+        plan,
+        put_back,
+        ..Options::default()
+    }
 }

@@ -47,9 +47,11 @@ impl Mail {
             Self::Hello { hello, .. } => sizes::hello(hello),
             Self::Report(report) => sizes::report(report),
             Self::View(_) => sizes::VIEW,
-            Self::NodeUp(_) | Self::AskHelp(_) | Self::AnswerHelp { .. } | Self::Poll(_) | Self::PollAnswer { .. } => {
-                sizes::NOTE
-            }
+            Self::NodeUp(_)
+            | Self::AskHelp(_)
+            | Self::AnswerHelp { .. }
+            | Self::Poll(_)
+            | Self::PollAnswer { .. } => sizes::NOTE,
         }
     }
 }
@@ -209,7 +211,8 @@ impl World {
                 if !alive(0) || self.streams.between(ends[0], ends[1], kind).is_some() {
                     return;
                 }
-                let wanted = ends.iter().zip([1, 0]).any(|(e, o)| self.nodes[*e as usize].wanted.contains(&ends[o]));
+                let wanted =
+                    ends.iter().zip([1, 0]).any(|(e, o)| self.nodes[*e as usize].wanted.contains(&ends[o]));
                 if !both || self.nodes[ends[1] as usize].frozen {
                     self.redial(ends[0], lives[0], ends[1]);
                 } else if wanted {
@@ -305,7 +308,8 @@ impl World {
 
     pub(super) fn wake(&mut self, lane: u32, generation: u32, wake: Wake) {
         let (slot, end) = (lane / 2, (lane % 2) as usize);
-        let Some(stream) = self.streams.slab[slot as usize].as_mut().filter(|s| s.generation == generation) else {
+        let Some(stream) = self.streams.slab[slot as usize].as_mut().filter(|s| s.generation == generation)
+        else {
             return;
         };
         let (from, to) = (stream.ends[end], stream.ends[1 - end]);
@@ -343,7 +347,11 @@ impl World {
             let life = stream.lives[other];
             // Over a lossy way the news comes with a retransmission.
             let reached = self.net.connects(node, peer);
-            let after = if reached { told_after + self.net.path(node, peer).delay(&mut self.rng) } else { 5_000 * MS };
+            let after = if reached {
+                told_after + self.net.path(node, peer).delay(&mut self.rng)
+            } else {
+                5_000 * MS
+            };
             self.later(after, Later::Input { node: peer, life, input: Input::Ended { peer: node } });
             let again = self.now + after + self.rng.between(50, 300) * MS;
             self.queue.push(again, What::Dial { from: peer, life, peer: node });

@@ -101,7 +101,8 @@ impl<M> Lane<M> {
         rng: &mut Rng,
         out: &mut Vec<(u64, Wake)>,
     ) {
-        let segment = Segment { message: Some(message), bytes, state: State::Unsent, arrived: false, sent_at: now };
+        let segment =
+            Segment { message: Some(message), bytes, state: State::Unsent, arrived: false, sent_at: now };
         self.segments.push_back(segment);
         self.pump(now, path, rng, out);
     }
@@ -116,7 +117,8 @@ impl<M> Lane<M> {
         out: &mut Vec<(u64, Wake)>,
         mut deliver: impl FnMut(M),
     ) {
-        if let Some(segment) = number.checked_sub(self.first).and_then(|i| self.segments.get_mut(i as usize)) {
+        if let Some(segment) = number.checked_sub(self.first).and_then(|i| self.segments.get_mut(i as usize))
+        {
             segment.arrived = true;
         }
         while let Some(next) = self.segments.get_mut((self.expected - self.first) as usize) {

@@ -44,7 +44,9 @@ impl core::str::FromStr for Break {
             "no-local-health" => Ok(Self::NoLocalHealth),
             "h-equals-one" => Ok(Self::HEqualsOne),
             "no-refutation" => Ok(Self::NoRefutation),
-            _ => Err(format!("\"{name}\" can't be broken: no-local-health, h-equals-one and no-refutation can")),
+            _ => Err(format!(
+                "\"{name}\" can't be broken: no-local-health, h-equals-one and no-refutation can"
+            )),
         }
     }
 }
@@ -85,14 +87,31 @@ impl Default for Options {
 
 #[derive(Clone, Copy, Debug)]
 pub enum What {
-    Tick { node: u32, life: u32 },
-    Lane { lane: u32, generation: u32, wake: Wake },
-    Dial { from: u32, life: u32, peer: u32 },
+    Tick {
+        node: u32,
+        life: u32,
+    },
+    Lane {
+        lane: u32,
+        generation: u32,
+        wake: Wake,
+    },
+    Dial {
+        from: u32,
+        life: u32,
+        peer: u32,
+    },
     Later(u32),
     Fault(u32),
     /// A process gets time again, or none any more.
-    Freeze { node: u32, stamp: u32 },
-    Thaw { node: u32, stamp: u32 },
+    Freeze {
+        node: u32,
+        stamp: u32,
+    },
+    Thaw {
+        node: u32,
+        stamp: u32,
+    },
     Office,
 }
 
@@ -199,7 +218,8 @@ pub fn run(options: &Options) -> Outcome {
         if at >= SETTLES && settled.is_none() {
             settled = Some((at, world.counts_now()));
         }
-        world.now = at;
+        // A mistake put back by hand may say things too late (`catch_up`); true time never runs backwards for it.
+        world.now = world.now.max(at);
         world.counts.events += 1;
         world.mix(at, &what);
         world.handle(what);
@@ -326,7 +346,8 @@ impl World {
             }
             What::Fault(i) => {
                 let first = u32::MAX - self.options.nodes;
-                let fault = if i > first { Fault::Start(u32::MAX - i) } else { self.options.plan[i as usize].1 };
+                let fault =
+                    if i > first { Fault::Start(u32::MAX - i) } else { self.options.plan[i as usize].1 };
                 self.fault(fault);
             }
             What::Freeze { node, stamp } => self.freeze(node, stamp),

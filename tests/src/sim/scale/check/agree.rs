@@ -19,7 +19,9 @@ impl World {
         self.found.at_the_end(self.now, self.options.loss_percent > 0)?;
         let every = self.nodes.len().div_ceil(LOOKED_AT);
         // Who is still in trouble can't know.
-        let well = |n: &&super::super::node::Node| n.runs() && self.net.ports[n.index as usize].is_well() && !n.starved;
+        let well = |n: &&super::super::node::Node| {
+            n.runs() && self.net.ports[n.index as usize].is_well() && !n.starved
+        };
         for node in self.nodes.iter().filter(well).step_by(every) {
             self.agrees(node)?;
         }

@@ -14,7 +14,8 @@ use crate::sim::{
 };
 use core::{net::Ipv4Addr, num::NonZeroU32, time::Duration};
 use foca::{
-    AccumulatingRuntime, Config, Foca, Identity, Member, NoCustomBroadcast, OwnedNotification, PostcardCodec, Timer,
+    AccumulatingRuntime, Config, Foca, Identity, Member, NoCustomBroadcast, OwnedNotification, PostcardCodec,
+    Timer,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -252,7 +253,9 @@ impl World {
             let had = self.down.get(victim);
             let living = (0..nodes).filter(|n| !self.crashed.contains_key(n)).count();
             let had: Vec<u64> = had
-                .map(|had| had.iter().filter(|(n, _)| !self.crashed.contains_key(n)).map(|(_, t)| *t).collect())
+                .map(|had| {
+                    had.iter().filter(|(n, _)| !self.crashed.contains_key(n)).map(|(_, t)| *t).collect()
+                })
                 .unwrap_or_default();
             self.measured.first.push(had.iter().min().copied().map(since));
             let all = had.len() == living;

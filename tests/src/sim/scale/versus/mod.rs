@@ -77,7 +77,8 @@ fn row(setting: &Setting, who: &str, m: &Measured) -> String {
 #[must_use]
 pub fn setting(nodes: u32, loss_percent: u64, slow_percent: u32, seed: u64) -> Setting {
     let starved = (0..nodes * slow_percent / 100).map(|i| (4 + i * 20) % nodes).collect();
-    let crashes = (0..3.min(nodes / 3)).map(|i| (Duration::from_secs(10 + 20 * u64::from(i)), nodes - 1 - i * 2));
+    let crashes =
+        (0..3.min(nodes / 3)).map(|i| (Duration::from_secs(10 + 20 * u64::from(i)), nodes - 1 - i * 2));
     let lasts = Duration::from_secs(80);
     Setting { seed, nodes, loss_percent, starved, crashes: crashes.collect(), formed: true, lasts }
 }
@@ -98,8 +99,14 @@ pub fn table(largest: u32, seed: u64) {
     }
     println!("\n| nodes | ours: from one seed to one view | foca: until all list all |\n| --- | --- | --- |");
     for nodes in [10, 100, 1_000].into_iter().filter(|n| *n <= largest) {
-        let setting = Setting { formed: false, crashes: vec![], lasts: Duration::from_secs(60), ..setting(nodes, 0, 0, seed) };
-        let said = |m: &Measured| m.agreed.map_or("not in 60 s".to_owned(), |d| format!("{:.2} s", d.as_secs_f64()));
+        let setting = Setting {
+            formed: false,
+            crashes: vec![],
+            lasts: Duration::from_secs(60),
+            ..setting(nodes, 0, 0, seed)
+        };
+        let said =
+            |m: &Measured| m.agreed.map_or("not in 60 s".to_owned(), |d| format!("{:.2} s", d.as_secs_f64()));
         println!("| {nodes} | {} | {} |", said(&ours(&setting)), said(&foca::run(&setting)));
     }
 }
