@@ -86,9 +86,9 @@ impl Net {
         }
         let passes = |p: Chance| CERTAIN - p.min(CERTAIN);
         // Three chances to get through, each below 2^32 + 1.
-        let two = u64::try_from(u128::from(passes(self.loss)) * u128::from(passes(a.loss)) >> 32)
+        let two = u64::try_from((u128::from(passes(self.loss)) * u128::from(passes(a.loss))) >> 32)
             .expect("a chance");
-        let all = u64::try_from(u128::from(two) * u128::from(passes(b.loss)) >> 32).expect("a chance");
+        let all = u64::try_from((u128::from(two) * u128::from(passes(b.loss))) >> 32).expect("a chance");
         CERTAIN - all
     }
 

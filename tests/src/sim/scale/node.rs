@@ -125,7 +125,7 @@ impl Node {
     pub fn agent_state(&self, now: u64) -> AgentState {
         match self.machine {
             None => AgentState::Gone,
-            Some(_) if now - self.last_run > FED_WITHIN => AgentState::Stalled,
+            Some(_) if now.saturating_sub(self.last_run) > FED_WITHIN => AgentState::Stalled,
             Some(_) => AgentState::Up,
         }
     }

@@ -51,8 +51,8 @@ impl Found {
     pub fn at_the_end(&self, now: u64, lossy: bool) -> Result<(), Violation> {
         let within = if lossy { WITHIN_UNDER_LOSS } else { WITHIN };
         let late = |c: &&Crash| c.declared.map_or_else(|| now > ns(c.at + within), |at| at > c.at + within);
-        let gone = self.crashes.iter().zip(&self.back).filter(|(_, back)| !**back).map(|(c, _)| c);
-        match gone.filter(late).next() {
+        let mut gone = self.crashes.iter().zip(&self.back).filter(|(_, back)| !**back).map(|(c, _)| c);
+        match gone.find(late) {
             None => Ok(()),
             Some(crash) => {
                 let (node, at) = (crash.node + 1, crash.at.as_millis());

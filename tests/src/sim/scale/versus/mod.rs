@@ -76,7 +76,7 @@ fn row(setting: &Setting, who: &str, m: &Measured) -> String {
 /// Three crashes, a node each, well apart.
 #[must_use]
 pub fn setting(nodes: u32, loss_percent: u64, slow_percent: u32, seed: u64) -> Setting {
-    let starved = (0..nodes * slow_percent / 100).map(|i| (4 + i * 20) % nodes).collect();
+    let starved = (0..(nodes * slow_percent).div_ceil(100)).map(|i| (4 + i * 20) % nodes).collect();
     let crashes =
         (0..3.min(nodes / 3)).map(|i| (Duration::from_secs(10 + 20 * u64::from(i)), nodes - 1 - i * 2));
     let lasts = Duration::from_secs(80);
