@@ -81,7 +81,9 @@ impl World {
 
     pub(super) fn cut_step(&mut self, node: u32, event: cut::Event) {
         let n = &mut self.nodes[node as usize];
-        let clock = n.clock(self.now);
+        // Told to step down while it had no time, and then made to live through that time (`catch_up`).
+        n.cut_stepped = n.cut_stepped.max(self.now);
+        let clock = n.clock(n.cut_stepped);
         let Some(cut) = &mut n.cut else { return };
         let mut effects = Vec::new();
         cut.step(clock, event, &mut effects);
