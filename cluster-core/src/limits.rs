@@ -26,6 +26,8 @@ pub const REQUESTS_MAX: usize = 10_000;
 pub const NODES_MAX: usize = 16_384;
 /// Epochs that ended and are remembered; at the limit nothing is placed until older ones are safe.
 pub const REVOCATIONS_MAX: usize = 16_384;
+/// Deaths of one node whose times are kept; at the limit the oldest is forgotten.
+pub const DEATHS_MAX: usize = 8;
 /// Promises kept with a revocation, one a voter; the rest is dropped.
 pub const PROMISES_MAX: usize = 16;
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ids::{LeaseEpoch, NodeId, ViewEpoch},
-    limits::{PROMISES_MAX, REVOCATIONS_MAX, clip_evidence},
+    limits::{DEATHS_MAX, PROMISES_MAX, REVOCATIONS_MAX, clip_evidence},
     time::WallTime,
 };
 use std::collections::BTreeSet;
@@ -63,6 +63,10 @@ impl Ledger {
         node.changed_at = entry.now;
         node.incarnation = node.incarnation.max(death.incarnation);
         node.death = Some(record.clone());
+        if node.deaths.len() >= DEATHS_MAX {
+            node.deaths.remove(0);
+        }
+        node.deaths.push(entry.now);
         let name = node.profile.name.clone();
         let unseen_ms = entry.now.since_ms(record.last_seen_at);
         let summary = format!("{name} is dead (view {}), last seen {unseen_ms} ms ago", self.view_epoch);
