@@ -42,7 +42,8 @@ impl Ledger {
 
     fn node_died(&mut self, entry: &Entry<'_>, death: &Death) {
         let mut evidence = death.evidence.clone();
-        if !death.observers.is_empty() {
+        // Evidence names its observers itself; where there is none, at least they are told.
+        if evidence.is_empty() && !death.observers.is_empty() {
             let names: Vec<String> = death.observers.iter().map(|id| self.node_name(*id)).collect();
             evidence.insert(0, format!("reported by {}", names.join(" ")));
         }
