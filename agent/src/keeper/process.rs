@@ -28,7 +28,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -108,6 +108,17 @@ fn inherited_socket() -> io::Result<UdpSocket> {
     Ok(udp)
 }
 
+/// Complaints in a keeper's life; whoever reads its file sees the first ones.
+const COMPLAINTS_MAX: u32 = 64;
+
+/// To the file that takes a keeper's last words, which mustn't grow for ever.
+pub(super) fn complain(what: &str) {
+    static COMPLAINTS: AtomicU32 = AtomicU32::new(0);
+    if COMPLAINTS.fetch_add(1, Ordering::Relaxed) < COMPLAINTS_MAX {
+        eprintln!("holdfast keeper: {what}");
+    }
+}
+
 static TERM: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn on_term(_signal: libc::c_int) {
@@ -179,7 +190,7 @@ impl Keeper {
         hello: Hello,
     ) -> Self {
         Self {
-            renewing: Renewing::new(me, boot, dir.clone()),
+            renewing: Renewing::new(me, boot, dir.clone(), hello.address),
             dir,
             me,
             secret,
@@ -242,7 +253,7 @@ impl Keeper {
                     self.agent = Some(Agent { socket, fed_at: None });
                     self.tell(&ToAgent::Hello(self.hello.clone()));
                 }
-                Err(e) => eprintln!("holdfast keeper: who connects isn't its agent: {e}"),
+                Err(e) => complain(&format!("who connects isn't its agent: {e}")),
             }
         }
     }
@@ -258,7 +269,7 @@ impl Keeper {
             };
             match read {
                 Ok(message) => self.told(message),
-                Err(Unread::Damaged) => eprintln!("holdfast keeper: the agent sent a packet without sense"),
+                Err(Unread::Damaged) => complain("the agent sent a packet without sense"),
                 // An agent of another version retires this keeper; until then it is no agent of this one.
                 Err(Unread::OtherVersion(_)) => return self.agent_is_gone(),
             }

@@ -7,6 +7,7 @@
 
 use super::{
     datagram::{Message, seal},
+    process::complain,
     protocol::{Issued, Route, Tell, ToAgent},
     secret::KeyId,
 };
@@ -40,6 +41,8 @@ pub struct Renewing {
     me: NodeId,
     boot: BootId,
     dir: PathBuf,
+    /// Of the socket that datagrams leave by.
+    own: SocketAddr,
     kept: Option<Kept>,
     cluster: Option<ClusterId>,
     grant: Option<Grant>,
@@ -56,11 +59,12 @@ pub struct Renewing {
 
 impl Renewing {
     #[must_use]
-    pub fn new(me: NodeId, boot: BootId, dir: PathBuf) -> Self {
+    pub fn new(me: NodeId, boot: BootId, dir: PathBuf, own: SocketAddr) -> Self {
         Self {
             me,
             boot,
             dir,
+            own,
             kept: None,
             cluster: None,
             grant: None,
@@ -95,10 +99,8 @@ impl Renewing {
     /// What the agent says; the same again changes nothing. `now` is read before what comes out is sent, here and below.
     pub fn told(&mut self, now: Clocks, tell: Tell, out: &mut Vec<Out>) {
         let Some(timing) = Timing::named(&tell.profile) else {
-            eprintln!(
-                "holdfast keeper: the agent names profile \"{}\", which isn't known here",
-                tell.profile
-            );
+            let profile = tell.profile;
+            complain(&format!("the agent names profile \"{profile}\", which isn't known here"));
             return;
         };
         if self.kept.as_ref().is_none_or(|kept| kept.profile != tell.profile) {
@@ -140,7 +142,7 @@ impl Renewing {
             match DeadlinePage::create_or_open(&self.dir, grant.epoch, self.boot) {
                 Ok(page) => self.page = Some((grant.epoch, page)),
                 Err(error) => {
-                    eprintln!("holdfast keeper: without a deadline page nothing can run here: {error}");
+                    complain(&format!("without a deadline page nothing can run here: {error}"));
                     return; // told again soon, and tried again then
                 }
             }
@@ -221,8 +223,10 @@ impl Renewing {
             out.push(Out::Agent(ToAgent::Asked { from: None, at, cluster, renewal }));
             return;
         }
+        // A socket of IPv4 reaches none of IPv6.
+        let fits = |to: &&SocketAddr| to.is_ipv4() || self.own.is_ipv6();
         let route = self.routes.get(&voter);
-        if let Some((route, &to)) = route.and_then(|r| Some((r, r.addresses.first()?))) {
+        if let Some((route, &to)) = route.and_then(|r| Some((r, r.addresses.iter().find(fits)?))) {
             let bytes =
                 seal(&route.key, route.key_id, self.me, voter, &Message::Renewal { cluster, renewal });
             out.push(Out::Datagram { to, bytes });
