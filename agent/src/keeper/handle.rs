@@ -260,8 +260,9 @@ impl Setup {
 
 /// Blocks for milliseconds, and for seconds only when something is wrong.
 fn adopt_or_start(setup: &Setup) -> Result<Found, KeeperError> {
-    if let Some(socket) = local::dial(&setup.dir).map_err(|e| setup.local(e))? {
-        let process = process_behind(setup, &socket)?;
+    if let Some(socket) = local::dial(&setup.dir).map_err(|e| setup.local(e))?
+        && let Some(process) = process_behind(setup, &socket)?
+    {
         match greet(&socket, GREETS_WITHIN) {
             Some(hello) if setup.is_ours(&hello) => {
                 tracing::info!(pid = process.pid, "the keeper is adopted");
@@ -273,16 +274,17 @@ fn adopt_or_start(setup: &Setup) -> Result<Found, KeeperError> {
     start(setup)
 }
 
-/// The process that listens at the other end, by the kernel's word; a state file that says otherwise is told of.
-fn process_behind(setup: &Setup, socket: &OwnedFd) -> Result<ProcessId, KeeperError> {
+/// The process that listens at the other end, by the kernel's word; a state file that says otherwise is told of. `None`
+/// when it has just ended.
+fn process_behind(setup: &Setup, socket: &OwnedFd) -> Result<Option<ProcessId>, KeeperError> {
     let pid = local::peer(socket).map_err(|e| setup.local(e))?;
-    let process = ProcessId::of(pid).map_err(|e| setup.local(e))?;
+    let Ok(process) = ProcessId::of(pid) else { return Ok(None) };
     match State::read(&setup.dir) {
         Ok(Some(state)) if state.process == process && state.boot == setup.boot => {}
         Ok(_) => tracing::warn!(pid, "the keeper's state file doesn't describe it"),
         Err(error) => tracing::warn!(pid, %error, "the keeper's state file can't be read"),
     }
-    Ok(process)
+    Ok(Some(process))
 }
 
 /// The other's hello, if it comes in time and in a version that is spoken here.

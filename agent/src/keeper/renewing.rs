@@ -34,6 +34,7 @@ pub enum Out {
 
 struct Kept {
     profile: String,
+    session: SessionId,
     holder: Holder,
 }
 
@@ -105,8 +106,10 @@ impl Renewing {
         };
         if self.kept.as_ref().is_none_or(|kept| kept.profile != tell.profile) {
             // A session of its own: nothing that an earlier holder sent may count for this one.
-            let holder = Holder::new(self.me, self.boot, SessionId(rand::random()), timing);
-            self.kept = Some(Kept { profile: tell.profile, holder });
+            let session = SessionId(rand::random());
+            let holder = Holder::new(self.me, self.boot, session, timing);
+            self.kept = Some(Kept { profile: tell.profile, session, holder });
+            self.answered.clear();
             self.grant = None;
         }
         self.cluster = tell.cluster.or(self.cluster);
@@ -125,11 +128,7 @@ impl Renewing {
             }
             Issued::Granted(grant) => self.granted(now, grant, out),
         }
-        if let Some(wanted) = tell.wanted
-            && wanted != self.wanted
-        {
-            self.wanted = wanted;
-        }
+        self.wanted = tell.wanted.unwrap_or(self.wanted);
         self.step(now, Event::Wanted(self.wanted), out);
     }
 
@@ -163,7 +162,8 @@ impl Renewing {
     /// A voter's answer; `by_datagram` when it came by the keeper's own way.
     pub fn answered(&mut self, now: Clocks, answer: RenewalAnswer, by_datagram: bool, out: &mut Vec<Out>) {
         let RenewalAnswer { voter, session, nonce, verdict } = answer;
-        if by_datagram {
+        // One of an earlier session may be a repetition, and proves nothing about the way.
+        if by_datagram && self.kept.as_ref().is_some_and(|kept| kept.session == session) {
             let newest = self.answered.entry(voter).or_default();
             *newest = (*newest).max(nonce);
         }

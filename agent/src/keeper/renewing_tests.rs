@@ -164,7 +164,9 @@ fn the_stream_rests_while_datagrams_get_through_and_helps_once_they_do_not() {
     let sent = rig.tick(250);
     assert_eq!(sent.datagrams.keys().copied().collect::<Vec<_>>(), [NodeId(2), NodeId(3)]);
     assert_eq!(sent.relays.keys().copied().collect::<Vec<_>>(), [NodeId(3)], "its answer came by stream");
-    // The second round's answers are lost.
+    // The second round's answers are lost, and somebody repeats one of an earlier keeper's.
+    let repeated = Renewal { session: SessionId(1), nonce: 1_000, ..first };
+    rig.answer(400, 2, &repeated, Verdict::Acked, true);
     let sent = rig.tick(500);
     assert_eq!(sent.relays.len(), 2);
 }
