@@ -376,6 +376,39 @@ async fn the_lease_outlives_the_agent_and_the_next_one_adopts_it() {
 }
 
 #[tokio::test]
+async fn a_voter_with_a_new_secret_is_told_of_to_the_agent_and_renewals_go_by_stream() {
+    let mut node = Node::start().await;
+    let peer = Peer::of(&node);
+    node.grant_with(vec![PEER]);
+    node.tell.routes = vec![peer.route()];
+    node.feed();
+    let (asked, from) = peer.receive().unwrap();
+    let asked = datagram::peek(&asked).unwrap();
+    // One about a key that isn't in use first: anybody can send that.
+    let forged = datagram::Header { key_id: Secret::new([8; 32]).id(), ..asked };
+    peer.socket.send_to(&datagram::unknown_key(&forged, PEER), from).unwrap();
+    peer.socket.send_to(&datagram::unknown_key(&asked, PEER), from).unwrap();
+    let unknown = node
+        .hear(|event| match event {
+            KeeperEvent::Said(ToAgent::UnknownKey { voter, key_id }) => Some((*voter, *key_id)),
+            _ => None,
+        })
+        .await;
+    assert_eq!(unknown, (PEER, asked.key_id));
+    let relayed = node
+        .hear(|event| match event {
+            KeeperEvent::Said(ToAgent::Relay { voter, renewal, .. }) => Some((*voter, *renewal)),
+            _ => None,
+        })
+        .await;
+    assert_eq!(relayed.0, PEER);
+    let Renewal { session, nonce, .. } = relayed.1;
+    let answer = RenewalAnswer { voter: PEER, session, nonce, verdict: Verdict::Acked };
+    node.keeper().send(&ToKeeper::Heard(answer));
+    until("the lease by stream", || node.has_lease()).await;
+}
+
+#[tokio::test]
 async fn a_killed_keeper_is_started_again_under_a_session_of_its_own() {
     let mut node = Node::start().await;
     node.grant_to_itself();

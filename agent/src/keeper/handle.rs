@@ -24,7 +24,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -48,8 +48,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(3);
 /// Between two attempts to start a keeper; doubled up to the second while they fail.
 const AGAIN_MIN: Duration = Duration::from_millis(10);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
-/// So many packets in a row without a word back, and the keeper is stuck: it is killed, and started again.
+/// So many packets in a row without a word back, each a while after the other, and the keeper is stuck: it is killed,
+/// and started again.
 const UNANSWERED_MAX: u32 = 6;
+const UNANSWERED_APART: Duration = Duration::from_millis(200);
 /// Of a dead keeper's last words, so many bytes are shown.
 const LAST_WORDS_BYTES: usize = 512;
 
@@ -102,8 +104,30 @@ struct Link {
 struct Core {
     setup: Setup,
     link: Mutex<Option<Arc<Link>>>,
-    unanswered: AtomicU32,
+    unanswered: Mutex<Unanswered>,
     retired: AtomicBool,
+}
+
+/// What was said to the keeper since it last said something.
+struct Unanswered {
+    count: u32,
+    counted_at: Instant,
+}
+
+impl Unanswered {
+    fn none() -> Self {
+        Self { count: 0, counted_at: Instant::now() }
+    }
+
+    /// Whether that is once too often. Said once.
+    fn add(&mut self) -> bool {
+        if self.counted_at.elapsed() < UNANSWERED_APART {
+            return false;
+        }
+        // An agent that was stopped itself counts one, and hears the answer to it before the next.
+        (self.count, self.counted_at) = (self.count + 1, Instant::now());
+        self.count == UNANSWERED_MAX
+    }
 }
 
 /// Dropping it ends the connection, never the keeper.
@@ -118,7 +142,7 @@ impl Keeper {
         let core = Arc::new(Core {
             setup,
             link: Mutex::default(),
-            unanswered: AtomicU32::new(0),
+            unanswered: Mutex::new(Unanswered::none()),
             retired: AtomicBool::new(false),
         });
         let link = core.clone().bring_up().await?;
@@ -130,16 +154,11 @@ impl Keeper {
     pub fn send(&self, message: &ToKeeper) {
         let link = self.core.link().clone();
         let Some(link) = link else { return };
-        let sent = local::put(link.socket.get_ref(), &message.encode());
-        if matches!(message, ToKeeper::Tell(_)) || !matches!(sent, Ok(true)) {
-            let unanswered = self.core.unanswered.fetch_add(1, Ordering::Relaxed);
-            if unanswered == UNANSWERED_MAX {
-                tracing::error!(
-                    pid = link.process.pid,
-                    "the keeper is stuck: it is killed and started again"
-                );
-                kill(link.process);
-            }
+        // What can't be sent is answered as little; if the connection has ended, its reader sees that.
+        let _dropped = local::put(link.socket.get_ref(), &message.encode());
+        if matches!(message, ToKeeper::Tell(_)) && self.core.unanswered().add() {
+            tracing::error!(pid = link.process.pid, "the keeper is stuck: it is killed and started again");
+            kill(link.process);
         }
     }
 
@@ -155,6 +174,10 @@ impl Core {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn unanswered(&self) -> MutexGuard<'_, Unanswered> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Until the agent ends: hears the keeper, and whenever it is gone brings up the next one.
     async fn hold(self: Arc<Self>, mut link: Arc<Link>, events: mpsc::Sender<KeeperEvent>) {
         loop {
@@ -167,7 +190,8 @@ impl Core {
                 return;
             }
             let process = link.process;
-            tracing::warn!(pid = process.pid, "the keeper is gone; it is started again");
+            let said = last_words(&self.setup);
+            tracing::warn!(pid = process.pid, said, "the keeper is gone; it is started again");
             let _gone = tokio::task::spawn_blocking(move || gone_within(process, DIES_WITHIN)).await;
             let mut pause = AGAIN_MIN;
             link = loop {
@@ -188,7 +212,7 @@ impl Core {
             let Ok(mut ready) = link.socket.readable().await else { return };
             match local::get(link.socket.get_ref(), &mut buffer) {
                 Ok(Got::Packet(packet)) => {
-                    self.unanswered.store(0, Ordering::Relaxed);
+                    *self.unanswered() = Unanswered::none();
                     match ToAgent::decode(packet) {
                         Ok(message) => {
                             if events.send(KeeperEvent::Said(message)).await.is_err() {
@@ -216,7 +240,7 @@ impl Core {
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
         let socket = socket.map_err(|cause| self.setup.local(cause.into()))?;
         let link = Arc::new(Link { socket, process });
-        self.unanswered.store(0, Ordering::Relaxed);
+        *self.unanswered() = Unanswered::none();
         *self.link() = Some(link.clone());
         Ok(link)
     }
@@ -236,8 +260,9 @@ impl Setup {
 
 /// Blocks for milliseconds, and for seconds only when something is wrong.
 fn adopt_or_start(setup: &Setup) -> Result<Found, KeeperError> {
-    if let Some(socket) = local::dial(&setup.dir).map_err(|e| setup.local(e))? {
-        let process = process_behind(setup, &socket)?;
+    if let Some(socket) = local::dial(&setup.dir).map_err(|e| setup.local(e))?
+        && let Some(process) = process_behind(setup, &socket)?
+    {
         match greet(&socket, GREETS_WITHIN) {
             Some(hello) if setup.is_ours(&hello) => {
                 tracing::info!(pid = process.pid, "the keeper is adopted");
@@ -249,16 +274,17 @@ fn adopt_or_start(setup: &Setup) -> Result<Found, KeeperError> {
     start(setup)
 }
 
-/// The process that listens at the other end, by the kernel's word; a state file that says otherwise is told of.
-fn process_behind(setup: &Setup, socket: &OwnedFd) -> Result<ProcessId, KeeperError> {
+/// The process that listens at the other end, by the kernel's word; a state file that says otherwise is told of. `None`
+/// when it has just ended.
+fn process_behind(setup: &Setup, socket: &OwnedFd) -> Result<Option<ProcessId>, KeeperError> {
     let pid = local::peer(socket).map_err(|e| setup.local(e))?;
-    let process = ProcessId::of(pid).map_err(|e| setup.local(e))?;
+    let Ok(process) = ProcessId::of(pid) else { return Ok(None) };
     match State::read(&setup.dir) {
         Ok(Some(state)) if state.process == process && state.boot == setup.boot => {}
         Ok(_) => tracing::warn!(pid, "the keeper's state file doesn't describe it"),
         Err(error) => tracing::warn!(pid, %error, "the keeper's state file can't be read"),
     }
-    Ok(process)
+    Ok(Some(process))
 }
 
 /// The other's hello, if it comes in time and in a version that is spoken here.

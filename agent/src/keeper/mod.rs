@@ -5,7 +5,7 @@
 //! agent ── local socket (protocol) ── keeper ── UDP, sealed (datagram) ── keepers of voters, agents that probe
 //!                                        └─ deadline page ── guards
 //! ```
-//! `process` is the process; `renewing` its part of the lease. `handle` is the agent's side: it starts a keeper, or adopts
+//! `process` and `keeping` are the process; `renewing` is its part of the lease. `handle` is the agent's side: it starts a keeper, or adopts
 //! the one that an earlier agent left, and starts it again when it dies. `contacts` holds the keys that other nodes'
 //! agents hand out, `prober` asks others' keepers. Why no promise is broken by it: `docs/adr/0003-leases.md` and
 //! `docs/adr/0006-keeper.md`.
@@ -16,6 +16,7 @@ mod bytes;
 pub mod contacts;
 pub mod datagram;
 pub mod handle;
+mod keeping;
 pub mod local;
 pub mod prober;
 pub mod process;

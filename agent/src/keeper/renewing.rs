@@ -7,6 +7,7 @@
 
 use super::{
     datagram::{Message, seal},
+    process::complain,
     protocol::{Issued, Route, Tell, ToAgent},
     secret::KeyId,
 };
@@ -33,6 +34,7 @@ pub enum Out {
 
 struct Kept {
     profile: String,
+    session: SessionId,
     holder: Holder,
 }
 
@@ -40,6 +42,8 @@ pub struct Renewing {
     me: NodeId,
     boot: BootId,
     dir: PathBuf,
+    /// Of the socket that datagrams leave by.
+    own: SocketAddr,
     kept: Option<Kept>,
     cluster: Option<ClusterId>,
     grant: Option<Grant>,
@@ -56,11 +60,12 @@ pub struct Renewing {
 
 impl Renewing {
     #[must_use]
-    pub fn new(me: NodeId, boot: BootId, dir: PathBuf) -> Self {
+    pub fn new(me: NodeId, boot: BootId, dir: PathBuf, own: SocketAddr) -> Self {
         Self {
             me,
             boot,
             dir,
+            own,
             kept: None,
             cluster: None,
             grant: None,
@@ -95,16 +100,16 @@ impl Renewing {
     /// What the agent says; the same again changes nothing. `now` is read before what comes out is sent, here and below.
     pub fn told(&mut self, now: Clocks, tell: Tell, out: &mut Vec<Out>) {
         let Some(timing) = Timing::named(&tell.profile) else {
-            eprintln!(
-                "holdfast keeper: the agent names profile \"{}\", which isn't known here",
-                tell.profile
-            );
+            let profile = tell.profile;
+            complain(&format!("the agent names profile \"{profile}\", which isn't known here"));
             return;
         };
         if self.kept.as_ref().is_none_or(|kept| kept.profile != tell.profile) {
             // A session of its own: nothing that an earlier holder sent may count for this one.
-            let holder = Holder::new(self.me, self.boot, SessionId(rand::random()), timing);
-            self.kept = Some(Kept { profile: tell.profile, holder });
+            let session = SessionId(rand::random());
+            let holder = Holder::new(self.me, self.boot, session, timing);
+            self.kept = Some(Kept { profile: tell.profile, session, holder });
+            self.answered.clear();
             self.grant = None;
         }
         self.cluster = tell.cluster.or(self.cluster);
@@ -123,11 +128,7 @@ impl Renewing {
             }
             Issued::Granted(grant) => self.granted(now, grant, out),
         }
-        if let Some(wanted) = tell.wanted
-            && wanted != self.wanted
-        {
-            self.wanted = wanted;
-        }
+        self.wanted = tell.wanted.unwrap_or(self.wanted);
         self.step(now, Event::Wanted(self.wanted), out);
     }
 
@@ -140,7 +141,7 @@ impl Renewing {
             match DeadlinePage::create_or_open(&self.dir, grant.epoch, self.boot) {
                 Ok(page) => self.page = Some((grant.epoch, page)),
                 Err(error) => {
-                    eprintln!("holdfast keeper: without a deadline page nothing can run here: {error}");
+                    complain(&format!("without a deadline page nothing can run here: {error}"));
                     return; // told again soon, and tried again then
                 }
             }
@@ -161,7 +162,8 @@ impl Renewing {
     /// A voter's answer; `by_datagram` when it came by the keeper's own way.
     pub fn answered(&mut self, now: Clocks, answer: RenewalAnswer, by_datagram: bool, out: &mut Vec<Out>) {
         let RenewalAnswer { voter, session, nonce, verdict } = answer;
-        if by_datagram {
+        // One of an earlier session may be a repetition, and proves nothing about the way.
+        if by_datagram && self.kept.as_ref().is_some_and(|kept| kept.session == session) {
             let newest = self.answered.entry(voter).or_default();
             *newest = (*newest).max(nonce);
         }
@@ -221,8 +223,10 @@ impl Renewing {
             out.push(Out::Agent(ToAgent::Asked { from: None, at, cluster, renewal }));
             return;
         }
+        // A socket of IPv4 reaches none of IPv6.
+        let fits = |to: &&SocketAddr| to.is_ipv4() || self.own.is_ipv6();
         let route = self.routes.get(&voter);
-        if let Some((route, &to)) = route.and_then(|r| Some((r, r.addresses.first()?))) {
+        if let Some((route, &to)) = route.and_then(|r| Some((r, r.addresses.iter().find(fits)?))) {
             let bytes =
                 seal(&route.key, route.key_id, self.me, voter, &Message::Renewal { cluster, renewal });
             out.push(Out::Datagram { to, bytes });

@@ -30,7 +30,9 @@ fn key(voter: NodeId) -> Key {
 
 fn route(voter: u64) -> Route {
     let voter = NodeId(voter);
-    Route { voter, key: key(voter), key_id: KeyId([1; 8]), addresses: vec![address(voter)] }
+    // A name that means an address of IPv6, too, which this keeper's socket can't reach.
+    let addresses = vec!["[2001:db8::1]:7400".parse().unwrap(), address(voter)];
+    Route { voter, key: key(voter), key_id: KeyId([1; 8]), addresses }
 }
 
 fn grant(epoch: LeaseEpoch) -> Grant {
@@ -66,12 +68,12 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { renewing: Renewing::new(ME, BOOT, dir.path().to_owned()), dir }
+        Self { renewing: Renewing::new(ME, BOOT, dir.path().to_owned(), address(ME)), dir }
     }
 
     /// The next keeper of the same directory.
     fn restart(self) -> Self {
-        Self { renewing: Renewing::new(ME, BOOT, self.dir.path().to_owned()), dir: self.dir }
+        Self { renewing: Renewing::new(ME, BOOT, self.dir.path().to_owned(), address(ME)), dir: self.dir }
     }
 
     fn told(&mut self, ms: u64, tell: Tell) -> Sent {
@@ -162,7 +164,9 @@ fn the_stream_rests_while_datagrams_get_through_and_helps_once_they_do_not() {
     let sent = rig.tick(250);
     assert_eq!(sent.datagrams.keys().copied().collect::<Vec<_>>(), [NodeId(2), NodeId(3)]);
     assert_eq!(sent.relays.keys().copied().collect::<Vec<_>>(), [NodeId(3)], "its answer came by stream");
-    // The second round's answers are lost.
+    // The second round's answers are lost, and somebody repeats one of an earlier keeper's.
+    let repeated = Renewal { session: SessionId(1), nonce: 1_000, ..first };
+    rig.answer(400, 2, &repeated, Verdict::Acked, true);
     let sent = rig.tick(500);
     assert_eq!(sent.relays.len(), 2);
 }

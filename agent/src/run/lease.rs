@@ -122,15 +122,18 @@ impl Lease {
     ) {
         {
             let mut state = self.core.lock();
-            state.addresses.clone_from(addresses);
-            match issued {
-                None => {}
-                Some(None) => state.issued = Issued::Nothing,
-                Some(Some(_)) if addresses.is_empty() => {}
-                Some(Some(epoch)) => {
-                    state.issued = Issued::Granted(Grant { epoch, voters, voter_config: config, lease });
-                }
+            let issued = match issued {
+                None => state.issued.clone(),
+                Some(None) => Issued::Nothing,
+                Some(Some(_)) if addresses.is_empty() => state.issued.clone(),
+                Some(Some(epoch)) => Issued::Granted(Grant { epoch, voters, voter_config: config, lease }),
+            };
+            // It comes with every change of the ledger; most change nothing here.
+            if issued == state.issued && *addresses == state.addresses {
+                return;
             }
+            state.issued = issued;
+            state.addresses.clone_from(addresses);
             self.core.tell(&mut state);
         }
         self.dial();

@@ -151,7 +151,7 @@ fn kill_both(lab: &mut Lab, host: usize, before: &Status, workloads: &[String]) 
 }
 
 /// The process id of a host's keeper.
-fn keeper_of(lab: &Lab, host: usize) -> Result<i32, LabError> {
+pub fn keeper_of(lab: &Lab, host: usize) -> Result<i32, LabError> {
     let path = lab.hosts[host].directory.join("data/guards/keeper.json");
     let text = std::fs::read_to_string(&path).map_err(LabError::io(format!("read {path:?}")))?;
     let state: serde_json::Value =
