@@ -95,6 +95,17 @@ impl Handler {
     }
 }
 
+/// Whether a heartbeat counts here. While only one of the two belongs to the cluster already, it doesn't, and the stream
+/// stays: a refusal would end it, and its end would be held against a peer that is about to belong to the cluster, too.
+fn is_for_us(mine: Option<ClusterId>, theirs: Option<ClusterId>) -> Result<bool, Refused> {
+    match (mine, theirs) {
+        (Some(mine), Some(theirs)) if mine != theirs => {
+            Err(Refused::No(format!("this agent belongs to cluster {mine}, not to {theirs}")))
+        }
+        (mine, theirs) => Ok(mine == theirs),
+    }
+}
+
 impl PeerHandler for Handler {
     fn meet(&self, meeting: Meeting) -> BoxFuture<'_, Result<Meeting, Refused>> {
         Box::pin(async move {
@@ -174,14 +185,14 @@ impl PeerHandler for Handler {
     fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<(), Refused>> {
         let at = clock::raw();
         Box::pin(async move {
-            if let Some(cluster) = beat.cluster {
-                self.ours(cluster)?;
-            }
             if beat.cluster_name != self.identity.cluster_name {
                 return Err(Refused::No(format!(
                     "this agent belongs to cluster \"{}\"",
                     self.identity.cluster_name
                 )));
+            }
+            if !is_for_us(self.membership.cluster(), beat.cluster)? {
+                return Ok(());
             }
             let queued = self.inputs.send(Input::Beat(Box::new(beat), at)).await;
             queued.map_err(|_| Refused::Unavailable("this agent is stopping".into()))
@@ -270,5 +281,19 @@ impl PeerHandler for Handler {
                 ))),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_of_an_agent_that_is_still_founding_are_dropped_and_those_of_another_cluster_refused() {
+        let (ours, others) = (Some(ClusterId(1)), Some(ClusterId(2)));
+        assert_eq!(is_for_us(ours, ours), Ok(true));
+        assert_eq!(is_for_us(ours, None), Ok(false));
+        assert_eq!(is_for_us(None, ours), Ok(false));
+        assert!(matches!(is_for_us(ours, others), Err(Refused::No(_))));
     }
 }
