@@ -332,18 +332,13 @@ impl Joiner {
         let Some(cluster) = self.membership.found(ClusterId(rand::random()), pledge.set).await? else {
             return Ok(());
         };
-        let count = usize::try_from(self.settings.voters).unwrap_or(1).min(pledge.members.len());
+        let count = usize::try_from(self.settings.voters).unwrap_or(1);
+        let address = |id: NodeId| {
+            let here = (id == self.identity.node).then(|| self.identity.address.clone());
+            here.unwrap_or_else(|| pledge.members[&id].address.clone())
+        };
         let voters: BTreeMap<NodeId, String> =
-            std::iter::once((self.identity.node, self.identity.address.clone()))
-                .chain(
-                    pledge
-                        .members
-                        .into_iter()
-                        .map(|(n, c)| (n, c.address))
-                        .filter(|(n, _)| *n != pledge.founder),
-                )
-                .take(count)
-                .collect();
+            pledge.voters(count).into_iter().map(|id| (id, address(id))).collect();
         tracing::info!(%cluster, voters = voters.len(), "founding the cluster");
         match self.consensus.initialize(voters).await {
             Ok(()) | Err(ConsensusError::AlreadyFounded) => self.membership.pledge(None).await,
