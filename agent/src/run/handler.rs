@@ -4,7 +4,7 @@ use super::{
     follow,
     identity::Membership,
     input::Input,
-    join::{SharedFounding, introduction},
+    join::{SharedFounding, introduction, waits},
     propose::Proposer,
     replica::Replica,
     transport::kind_of,
@@ -15,12 +15,12 @@ use crate::{
     shared::{AgentState, Identity, Live, LiveState, ProposeError},
     wire::{
         convert::{Beat, RenewalAnswer},
-        peer::{Acquaintance, Meeting},
+        peer::{Acquaintance, Meeting, PledgeAnswer, PledgeWord},
         peer_server::{FollowItem, PeerHandler, Refused},
     },
 };
 use cluster_core::{
-    founding::{Effect, Event, Pledge},
+    founding::{Effect, Event},
     ids::{ClusterId, Incarnation, LeaseEpoch, LogId, NodeId},
     lease::Renewal,
 };
@@ -95,6 +95,17 @@ impl Handler {
     }
 }
 
+/// Whether a heartbeat counts here. While only one of the two belongs to the cluster already, it doesn't, and the stream
+/// stays: a refusal would end it, and its end would be held against a peer that is about to belong to the cluster, too.
+fn is_for_us(mine: Option<ClusterId>, theirs: Option<ClusterId>) -> Result<bool, Refused> {
+    match (mine, theirs) {
+        (Some(mine), Some(theirs)) if mine != theirs => {
+            Err(Refused::No(format!("this agent belongs to cluster {mine}, not to {theirs}")))
+        }
+        (mine, theirs) => Ok(mine == theirs),
+    }
+}
+
 impl PeerHandler for Handler {
     fn meet(&self, meeting: Meeting) -> BoxFuture<'_, Result<Meeting, Refused>> {
         Box::pin(async move {
@@ -111,9 +122,7 @@ impl PeerHandler for Handler {
             if cluster.is_none() && same_name {
                 let mut founding = self.founding.lock().await;
                 if meeting.cluster.is_none() {
-                    let sender = &meeting.sender;
-                    let event = Event::Waiting { node: sender.node, address: sender.address.clone() };
-                    founding.step(clock::raw(), event, &mut Vec::new());
+                    founding.step(clock::raw(), waits(&meeting.sender), &mut Vec::new());
                 }
                 waiting = founding.waiting().map(|(n, a)| (n, a.to_owned())).collect();
             }
@@ -135,22 +144,24 @@ impl PeerHandler for Handler {
         })
     }
 
-    fn pledge(
-        &self,
-        cluster_name: String,
-        pledge: Pledge,
-        abandoned: bool,
-    ) -> BoxFuture<'_, Result<(bool, Option<NodeId>), Refused>> {
+    fn pledge(&self, cluster_name: String, word: PledgeWord) -> BoxFuture<'_, Result<PledgeAnswer, Refused>> {
         Box::pin(async move {
+            let mut effects = Vec::new();
+            let mut founding = self.founding.lock().await;
+            // An agent of a cluster frees nobody: it may have founded that set.
             if cluster_name != self.identity.cluster_name || self.membership.cluster().is_some() {
                 return Err(Refused::No("this agent doesn't found that cluster".into()));
             }
-            let event =
-                if abandoned { Event::Abandoned { founder: pledge.founder } } else { Event::Asked(pledge) };
-            let mut effects = Vec::new();
-            let mut founding = self.founding.lock().await;
-            founding.step(clock::raw(), event, &mut effects);
-            let mut answer = (false, founding.pledged_to());
+            let holds = matches!(word, PledgeWord::Enquire { set, .. } if founding.holds(set));
+            match word {
+                PledgeWord::Ask(pledge) => founding.step(clock::raw(), Event::Asked(pledge), &mut effects),
+                PledgeWord::Release { founder, set } => {
+                    founding.step(clock::raw(), Event::Abandoned { founder, set }, &mut effects);
+                }
+                PledgeWord::Enquire { .. } => {}
+            }
+            let (responder, pledged_to) = (self.identity.node, founding.pledged_to());
+            let mut answer = PledgeAnswer { responder, granted: false, pledged_to, holds };
             for effect in effects {
                 match effect {
                     // Held under the lock: the next question must not overtake this one on its way to the disk.
@@ -158,10 +169,13 @@ impl PeerHandler for Handler {
                         let saved = self.membership.pledge(pledge).await;
                         saved.map_err(|e| Refused::Unavailable(e.to_string()))?;
                     }
-                    Effect::Answer { granted, pledged_to } => answer = (granted, pledged_to),
-                    Effect::Ask { .. } | Effect::Release { .. } | Effect::Found(_) => {
-                        unreachable!("only a tick asks, releases or founds")
+                    Effect::Answer { granted, pledged_to } => {
+                        (answer.granted, answer.pledged_to) = (granted, pledged_to);
                     }
+                    Effect::Ask { .. }
+                    | Effect::Enquire { .. }
+                    | Effect::Release { .. }
+                    | Effect::Found(_) => unreachable!("only a tick asks, releases or founds"),
                 }
             }
             Ok(answer)
@@ -171,14 +185,14 @@ impl PeerHandler for Handler {
     fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<(), Refused>> {
         let at = clock::raw();
         Box::pin(async move {
-            if let Some(cluster) = beat.cluster {
-                self.ours(cluster)?;
-            }
             if beat.cluster_name != self.identity.cluster_name {
                 return Err(Refused::No(format!(
                     "this agent belongs to cluster \"{}\"",
                     self.identity.cluster_name
                 )));
+            }
+            if !is_for_us(self.membership.cluster(), beat.cluster)? {
+                return Ok(());
             }
             let queued = self.inputs.send(Input::Beat(Box::new(beat), at)).await;
             queued.map_err(|_| Refused::Unavailable("this agent is stopping".into()))
@@ -267,5 +281,19 @@ impl PeerHandler for Handler {
                 ))),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_of_an_agent_that_is_still_founding_are_dropped_and_those_of_another_cluster_refused() {
+        let (ours, others) = (Some(ClusterId(1)), Some(ClusterId(2)));
+        assert_eq!(is_for_us(ours, ours), Ok(true));
+        assert_eq!(is_for_us(ours, None), Ok(false));
+        assert_eq!(is_for_us(None, ours), Ok(false));
+        assert!(matches!(is_for_us(ours, others), Err(Refused::No(_))));
     }
 }

@@ -2,11 +2,10 @@
 
 use super::{
     convert::{Beat, RenewalAnswer, answer_to_wire, beat_from_wire, renewal_from_wire},
-    peer::{Meeting, meeting_from_request, meeting_to_answer, waiting_from},
+    peer::{Meeting, PledgeAnswer, PledgeWord, meeting_from_request, meeting_to_answer, pledge_from_request},
 };
 use crate::limits::MESSAGE_BYTES;
 use cluster_core::{
-    founding::Pledge,
     ids::{ClusterId, LeaseEpoch, LogId, NodeId},
     lease::Renewal,
 };
@@ -63,13 +62,8 @@ pub enum FollowItem {
 /// What the agent does with each message. Everything that takes a cluster id refuses another cluster's.
 pub trait PeerHandler: Send + Sync + 'static {
     fn meet(&self, meeting: Meeting) -> BoxFuture<'_, Result<Meeting, Refused>>;
-    /// Returns whether the pledge was granted, and to whom this agent is pledged. Durable before it returns.
-    fn pledge(
-        &self,
-        cluster_name: String,
-        pledge: Pledge,
-        abandoned: bool,
-    ) -> BoxFuture<'_, Result<(bool, Option<NodeId>), Refused>>;
+    /// What it changes is durable before it returns.
+    fn pledge(&self, cluster_name: String, word: PledgeWord) -> BoxFuture<'_, Result<PledgeAnswer, Refused>>;
     fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<(), Refused>>;
     fn beats_ended(&self, peer: NodeId) -> BoxFuture<'_, ()>;
     fn renew(&self, cluster: ClusterId, renewal: &Renewal) -> Result<RenewalAnswer, Refused>;
@@ -122,12 +116,17 @@ impl<H: PeerHandler> pb::peer_service_server::PeerService for Peer<H> {
         &self,
         request: Request<pb::PledgeRequest>,
     ) -> Result<Response<pb::PledgeResponse>, Status> {
-        let r = request.into_inner();
-        let pledge =
-            Pledge { founder: NodeId(r.founder), members: waiting_from(r.members).into_iter().collect() };
-        let (granted, pledged_to) = self.handler.pledge(r.cluster_name, pledge, r.abandoned).await?;
-        let pledged_to = pledged_to.map_or(0, |n| n.0);
-        Ok(Response::new(pb::PledgeResponse { granted, pledged_to, cluster_id: 0 }))
+        let mut r = request.into_inner();
+        let cluster_name = core::mem::take(&mut r.cluster_name);
+        let word = pledge_from_request(r)
+            .ok_or_else(|| Status::invalid_argument("an unknown word about a pledge"))?;
+        let answer = self.handler.pledge(cluster_name, word).await?;
+        Ok(Response::new(pb::PledgeResponse {
+            granted: answer.granted,
+            pledged_to: answer.pledged_to.map_or(0, |n| n.0),
+            holds: answer.holds,
+            responder: answer.responder.0,
+        }))
     }
 
     type GossipStream = Answers<pb::Heartbeat>;
