@@ -7,6 +7,7 @@ pub mod consensus;
 pub mod demo;
 pub mod http;
 pub mod json;
+pub mod keeper;
 pub mod limits;
 pub mod notify;
 pub mod run;

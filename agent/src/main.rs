@@ -3,7 +3,7 @@
 use holdfast::{
     cli::{self, Entry},
     config::AgentConfig,
-    demo, run, telemetry, workload,
+    demo, keeper, run, telemetry, workload,
 };
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -13,12 +13,16 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|word| word == "demo-service") {
         return demo::service::main(&arguments[2..]);
     }
-    cli::main(arguments, Entry { guard, agent, demo: demo::main })
+    cli::main(arguments, Entry { guard, keeper, agent, demo: demo::main })
 }
 
 /// Before anything starts a thread: a guard forks.
 fn guard(arguments: Vec<OsString>) -> ExitCode {
     workload::guard::main(Path::new(&arguments.into_iter().next().unwrap_or_default()))
+}
+
+fn keeper(arguments: Vec<OsString>) -> ExitCode {
+    keeper::main(&arguments)
 }
 
 fn agent(config: AgentConfig) -> ExitCode {

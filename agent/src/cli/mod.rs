@@ -31,6 +31,8 @@ pub struct Entry {
     /// `holdfast guard SPECFILE`: the process that stands between the agent and one instance. It gets the arguments
     /// after the word.
     pub guard: fn(Vec<OsString>) -> ExitCode,
+    /// `holdfast keeper DIRECTORY NODE`: the process that renews this node's lease. Arguments as above.
+    pub keeper: fn(Vec<OsString>) -> ExitCode,
     pub agent: fn(AgentConfig) -> ExitCode,
     pub demo: fn(DemoArgs) -> ExitCode,
 }
@@ -39,9 +41,12 @@ pub struct Entry {
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>, entry: Entry) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    // Before anything else: a guard holds an instance, and nothing of this program may stand in its way.
-    if arguments.get(1).is_some_and(|word| word == "guard") {
-        return (entry.guard)(arguments.into_iter().skip(2).collect());
+    // Before anything else: a guard holds an instance, a keeper the lease, and nothing of this program may stand in
+    // their way.
+    for (name, main) in [("guard", entry.guard), ("keeper", entry.keeper)] {
+        if arguments.get(1).is_some_and(|word| word == name) {
+            return main(arguments.into_iter().skip(2).collect());
+        }
     }
     let outcome = match parse(arguments) {
         Ok(Parsed::Command(cli)) => dispatch(*cli, entry),

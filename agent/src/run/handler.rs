@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock,
     consensus::Consensus,
+    keeper::{contacts::Introduction, secret::Secret},
     shared::{AgentState, Identity, Live, LiveState, ProposeError},
     wire::{
         convert::{Beat, RenewalAnswer},
@@ -43,6 +44,8 @@ pub struct Handler {
     pub replica: Arc<Replica>,
     pub live: watch::Receiver<Arc<Live>>,
     pub inputs: mpsc::Sender<Input>,
+    /// Of this node's keeper.
+    pub secret: Secret,
 }
 
 impl Handler {
@@ -265,6 +268,16 @@ impl PeerHandler for Handler {
             return Err(Refused::No("this agent has no vote; follow a voter".into()));
         }
         Ok(follow::feed(&self.replica, self.consensus.clone()).boxed())
+    }
+
+    fn introduce(&self, cluster: ClusterId, from: NodeId, to: NodeId) -> Result<Introduction, Refused> {
+        self.ours(cluster)?;
+        let me = self.identity.node;
+        if to != me {
+            return Err(Refused::No(format!("this is node {me}, not {to}")));
+        }
+        let (key, key_id) = (self.secret.key_for(from, me), self.secret.id());
+        Ok(Introduction { key, key_id, udp_address: None })
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), Refused>> {

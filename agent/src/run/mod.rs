@@ -24,6 +24,11 @@ use crate::{
     config::AgentConfig,
     consensus::{Consensus, ConsensusError, Settings as RaftSettings, Store, Timings},
     http::Pulse,
+    keeper::{
+        contacts::Contacts,
+        handle::{Keeper, KeeperError, Setup as KeeperSetup},
+        secret::Secret,
+    },
     notify,
     security::{Tls, TlsError},
     shared::{Identity, Live, Shared},
@@ -71,6 +76,8 @@ pub enum AgentError {
     Clock(#[from] clock::NoBootId),
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
     #[error("can't listen on {key} = \"{address}\": {cause}; stop what uses it, or choose another address")]
     Listen { key: &'static str, address: String, cause: std::io::Error },
     #[error(
@@ -92,6 +99,19 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     let http = serve::bind("listen.http", config.listen.http).await?;
 
     let stored = dir.identity.clone();
+    let (guard_events, guards) = mpsc::channel(crate::limits::LOOP_QUEUE);
+    let supervisor = Arc::new(Supervisor::new(&dir.path.join("guards"), boot, exe.clone(), guard_events)?);
+    let secret = Secret::load_or_make(supervisor.dir())?;
+    let (keeper_told, keeper_events) = mpsc::channel(crate::limits::LOOP_QUEUE);
+    let keeper_setup = KeeperSetup {
+        exe,
+        dir: supervisor.dir().to_owned(),
+        node: stored.node,
+        boot,
+        listen: grpc.local_addr().unwrap_or(config.listen.grpc),
+        secret: secret.clone(),
+    };
+    let keeper = Keeper::start(keeper_setup, keeper_told).await?;
     let identity = identity_of(&config, &stored, &dir.path);
     let incarnation = Incarnation(stored.incarnation);
     let membership = identity::Membership::new(stored.clone(), dir.file.clone());
@@ -120,8 +140,6 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     // The whole log was told: from here on this voter knows which epochs it must refuse.
     replica.book().step(clock::raw(), Fact::Opened);
 
-    let (guard_events, guards) = mpsc::channel(crate::limits::LOOP_QUEUE);
-    let supervisor = Arc::new(Supervisor::new(&dir.path.join("guards"), boot, exe, guard_events)?);
     let adopted = supervisor.adopt().await?;
 
     let proposer = Arc::new(propose::Proposer::new(
@@ -147,6 +165,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         replica: replica.clone(),
         live: live_rx.clone(),
         inputs: inputs.clone(),
+        secret,
     });
     let (local_events, _) = broadcast::channel(LOCAL_EVENTS);
     let shared = Arc::new(Shared {
@@ -213,15 +232,20 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         }
     });
 
-    let lease = lease::Lease::new(
-        identity.node,
+    let cluster = membership.clone();
+    let contacts = Arc::new(Contacts::new(identity.node, move || cluster.cluster(), peers.clone()));
+    let lease = lease::Lease::new(lease::Parts {
+        me: identity.node,
         boot,
-        identity.session,
         timing,
-        supervisor.dir().to_owned(),
-        replica.clone(),
-        peers.clone(),
-    );
+        guards_dir: supervisor.dir().to_owned(),
+        dev: config.dev,
+        replica: replica.clone(),
+        peers: peers.clone(),
+        keeper,
+        keeper_events,
+        contacts,
+    });
     let instances =
         instances::Instances::new(identity.clone(), boot, supervisor, ended, reports, clock::raw(), adopted);
     let office = leader::Office {

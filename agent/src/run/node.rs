@@ -201,6 +201,7 @@ impl Node {
             Input::Left(answer, outcome) => {
                 let left = outcome.is_ok();
                 if left {
+                    self.p.lease.retire();
                     let mut effects = Vec::new();
                     self.members.step(now, membership::Event::Leave, &mut effects);
                     self.carry_out(now, effects);

@@ -2,7 +2,13 @@
 //!
 //! Not here: long-lived streams (`streams`), and any decision.
 
-use crate::limits::MESSAGE_BYTES;
+use crate::{
+    keeper::{
+        contacts::Introduction,
+        secret::{Key, KeyId},
+    },
+    limits::MESSAGE_BYTES,
+};
 use cluster_core::{
     founding::{Candidate, Pledge},
     ids::{ClusterId, Incarnation, NodeId, SessionId, SetId},
@@ -187,6 +193,19 @@ pub async fn promise(
     Ok(answer.promised.then(|| Duration::from_micros(answer.remaining_us)))
 }
 
+/// Asks the agent of node `to` for the key by which this node, `me`, speaks to its keeper.
+pub async fn introduce(
+    channel: Channel,
+    cluster: ClusterId,
+    me: NodeId,
+    to: NodeId,
+    timeout: Duration,
+) -> Result<Introduction, PeerError> {
+    let request = pb::IntroduceRequest { cluster_id: cluster.0, node: me.0, to: to.0 };
+    let answer = within(timeout, client(channel).introduce(timed(request, timeout))).await?;
+    introduction_from_wire(answer).ok_or_else(|| PeerError::Refused("its answer holds no key".into()))
+}
+
 /// Asks the agent at this address to leave its cluster for good.
 pub async fn leave(channel: Channel, timeout: Duration) -> Result<(), PeerError> {
     within(timeout, client(channel).leave(timed(pb::LeaveRequest {}, timeout))).await.map(|_| ())
@@ -279,6 +298,22 @@ fn candidate_from(r: pb::Record) -> (NodeId, Candidate) {
     (NodeId(r.node), Candidate { address: r.address, zone: r.zone, role: role_of(r.role) })
 }
 
+pub(super) fn introduction_to_wire(i: Introduction) -> pb::IntroduceResponse {
+    pb::IntroduceResponse {
+        key: i.key.0.to_vec(),
+        key_id: i.key_id.0.to_vec(),
+        udp_address: i.udp_address.unwrap_or_default(),
+    }
+}
+
+fn introduction_from_wire(w: pb::IntroduceResponse) -> Option<Introduction> {
+    Some(Introduction {
+        key: Key(w.key.try_into().ok()?),
+        key_id: KeyId(w.key_id.try_into().ok()?),
+        udp_address: (!w.udp_address.is_empty()).then_some(w.udp_address),
+    })
+}
+
 pub(super) fn meeting_from_request(r: pb::MeetRequest) -> Option<Meeting> {
     Some(Meeting {
         cluster_name: r.cluster_name,
@@ -334,5 +369,16 @@ mod tests {
         }
         let unknown = pb::PledgeRequest { word: 9, ..pb::PledgeRequest::default() };
         assert_eq!(pledge_from_request(unknown), None);
+    }
+
+    #[test]
+    fn an_introduction_reads_back_and_a_short_key_is_refused() {
+        for udp_address in [None, Some("10.0.0.1:7400".to_owned())] {
+            let given = Introduction { key: Key([1; 32]), key_id: KeyId([2; 8]), udp_address };
+            assert!(introduction_from_wire(introduction_to_wire(given.clone())) == Some(given));
+        }
+        let short =
+            pb::IntroduceResponse { key: vec![1; 31], key_id: vec![2; 8], udp_address: String::new() };
+        assert!(introduction_from_wire(short).is_none());
     }
 }

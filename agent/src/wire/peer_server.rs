@@ -2,9 +2,12 @@
 
 use super::{
     convert::{Beat, RenewalAnswer, answer_to_wire, beat_from_wire, renewal_from_wire},
-    peer::{Meeting, PledgeAnswer, PledgeWord, meeting_from_request, meeting_to_answer, pledge_from_request},
+    peer::{
+        Meeting, PledgeAnswer, PledgeWord, introduction_to_wire, meeting_from_request, meeting_to_answer,
+        pledge_from_request,
+    },
 };
-use crate::limits::MESSAGE_BYTES;
+use crate::{keeper::contacts::Introduction, limits::MESSAGE_BYTES};
 use cluster_core::{
     ids::{ClusterId, LeaseEpoch, LogId, NodeId},
     lease::Renewal,
@@ -88,6 +91,8 @@ pub trait PeerHandler: Send + Sync + 'static {
         hops: u32,
     ) -> BoxFuture<'_, Result<(LogId, Vec<u8>), Refused>>;
     fn follow(&self, cluster: ClusterId) -> Result<BoxStream<'static, FollowItem>, Refused>;
+    /// The key by which `from` speaks to the keeper of node `to`, which must be this one.
+    fn introduce(&self, cluster: ClusterId, from: NodeId, to: NodeId) -> Result<Introduction, Refused>;
     fn leave(&self) -> BoxFuture<'_, Result<(), Refused>>;
 }
 
@@ -207,6 +212,15 @@ impl<H: PeerHandler> pb::peer_service_server::PeerService for Peer<H> {
         let items = self.handler.follow(ClusterId(request.into_inner().cluster_id))?;
         let messages = items.flat_map(|item| futures::stream::iter(follow_to_wire(item).into_iter().map(Ok)));
         Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn introduce(
+        &self,
+        request: Request<pb::IntroduceRequest>,
+    ) -> Result<Response<pb::IntroduceResponse>, Status> {
+        let r = request.into_inner();
+        let introduction = self.handler.introduce(ClusterId(r.cluster_id), NodeId(r.node), NodeId(r.to))?;
+        Ok(Response::new(introduction_to_wire(introduction)))
     }
 
     async fn leave(

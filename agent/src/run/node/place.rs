@@ -18,12 +18,14 @@ impl Node {
         let me = self.p.identity.node;
         let boot = self.p.boot;
         let (groups, config, lease) = (self.groups(), self.voter_config, self.p.timing.lease);
-        let epoch = self.p.replica.read(|ledger| {
+        // Before this session's own entry is applied the copy may be older than what the keeper was told.
+        let issued = self.p.replica.read(|ledger| {
             let alive = ledger.nodes.get(&me).filter(|n| n.state == NodeState::Alive && n.boot == boot);
-            alive.map(|n| n.epoch).filter(|e| *e != LeaseEpoch(0))
+            let epoch = alive.map(|n| n.epoch).filter(|e| *e != LeaseEpoch(0));
+            self.knows_me(ledger).then_some(epoch)
         });
         let addresses = self.voters.iter().map(|(id, logged)| (*id, self.address_of(*id, logged))).collect();
-        self.p.lease.granted(epoch, groups, config, lease, &addresses);
+        self.p.lease.granted(issued, groups, config, lease, &addresses);
     }
 
     /// Where a voter is now: by gossip, else by the ledger, else as the log had it when it was founded.

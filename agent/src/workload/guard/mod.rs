@@ -7,7 +7,7 @@
 //! Not here: whether something should run, restarts, renewing the lease.
 
 mod child;
-mod harden;
+pub(crate) mod harden;
 mod lease;
 mod output;
 mod plan;
@@ -108,7 +108,7 @@ fn hold(dir: &Path, state: &mut State) -> Result<Outcome, StartFailed> {
         )));
     }
     let signals = Signals::block_all()?;
-    let (mut missing, nice) = harden::harden();
+    let (mut missing, nice) = harden::harden("guard");
     let plan = Plan::new(&spec, nice)?;
     let mut watch = Watch::new(&spec)?;
     await_lease(dir, &spec, &mut watch)?;

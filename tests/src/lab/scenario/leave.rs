@@ -1,9 +1,11 @@
 //! A node that is no voter leaves for good: planned, so nobody failed and nobody is woken.
 
-use super::{SETTLES, THREE_OF_FIVE, check_at_most_once, in_lab, stampers};
+use super::{SETTLES, THREE_OF_FIVE, check_at_most_once, in_lab, keeper::keeper_of, stampers};
 use crate::lab::{
     Lab, LabError,
+    process::is_alive,
     report::{Report, Run},
+    wait::wait_until,
 };
 use std::time::Instant;
 
@@ -27,6 +29,7 @@ fn leave(lab: &mut Lab, workloads: &[String]) -> Result<Run, LabError> {
     };
     let host = lab.number(&node.name)?;
     let asked = lab.leader(0)?;
+    let keeper = keeper_of(lab, host)?;
     let mut run = Run::new(format!("{} leaves", node.name));
     let began = Instant::now();
     lab.ask(host, &["leave"])?;
@@ -37,6 +40,10 @@ fn leave(lab: &mut Lab, workloads: &[String]) -> Result<Run, LabError> {
     })?;
     run.took("moved", Some(began.elapsed()));
     lab.hosts[host].ends().unwrap_or_else(|e| run.problems.push(e.to_string()));
+    let gone = wait_until("its keeper to end", SETTLES, || {
+        if is_alive(keeper) { Err(format!("{keeper} lives")) } else { Ok(()) }
+    });
+    gone.unwrap_or_else(|e| run.problems.push(e.to_string()));
     run.check(after.open_failures == 0 && after.in_state("dead") == 0, || {
         format!("someone failed: {}", after.brief())
     });

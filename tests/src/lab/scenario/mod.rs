@@ -1,6 +1,7 @@
 //! What the lab does to a cluster, one file a kind of harm. Each scenario says what must hold, and measures.
 
 mod agent;
+mod keeper;
 mod leader;
 mod leave;
 mod lost_host;
@@ -80,6 +81,38 @@ pub const ALL: &[Scenario] = &[
         usual: 5,
         namespaces: true,
         run: agent::gone,
+    },
+    Scenario {
+        name: "agent-frozen",
+        about: "an agent is stopped for half a minute: its workload keeps pid and generation, nothing moves",
+        short: 1,
+        usual: 5,
+        namespaces: true,
+        run: keeper::frozen,
+    },
+    Scenario {
+        name: "agent-late",
+        about: "an agent is killed and started after twenty seconds: as above, and its keeper is adopted",
+        short: 1,
+        usual: 5,
+        namespaces: true,
+        run: keeper::late,
+    },
+    Scenario {
+        name: "keeper-killed",
+        about: "a keeper is killed: another one is started well within the lease, nothing else happens",
+        short: 2,
+        usual: 10,
+        namespaces: true,
+        run: keeper::killed,
+    },
+    Scenario {
+        name: "keeper-gone",
+        about: "agent and keeper of a host are killed: its guards kill by the deadline, its work moves, never two at once",
+        short: 1,
+        usual: 5,
+        namespaces: true,
+        run: keeper::both,
     },
     Scenario {
         name: "full-restart",
