@@ -59,6 +59,7 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
                 let minutes = words.next().and_then(|n| n.parse().ok()).filter(|m| *m > 0.0 && *m < 10_000.0);
                 asked.ask.minutes = Some(minutes.ok_or("--minutes needs a number, like --minutes 10")?);
             }
+            "--help" | "-h" => return Ok(Asked::default()),
             "--markdown" => asked.ask.markdown = true,
             "all" => asked.scenarios.extend(ALL),
             name => {

@@ -36,18 +36,13 @@ impl Meter {
     pub fn read(pids: &[u32], traffic: Traffic) -> Result<Self, LabError> {
         let mut meter = Self { at: Instant::now(), resident_kb: 0, cpu_ticks: 0, traffic };
         for pid in pids {
-            let read = |file: &str| {
-                let path = format!("/proc/{pid}/{file}");
-                fs::read_to_string(&path).map_err(LabError::io(format!("read {path}")))
-            };
-            let (status, stat) = (read("status")?, read("stat")?);
+            let path = format!("/proc/{pid}/status");
+            let status = fs::read_to_string(&path).map_err(LabError::io(format!("read {path}")))?;
             let resident = status
                 .lines()
                 .find_map(|l| l.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
             meter.resident_kb += resident.unwrap_or(0);
-            // The name in parentheses may hold blanks; user and system time are the 12th and 13th fields after it.
-            let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-            meter.cpu_ticks += ticks.filter_map(|t| t.parse::<u64>().ok()).sum::<u64>();
+            meter.cpu_ticks += cpu_ticks(*pid)?;
         }
         Ok(meter)
     }
@@ -94,6 +89,15 @@ impl Cost {
             self.received_bytes / 1e3
         )
     }
+}
+
+/// User and system time of all threads so far.
+pub fn cpu_ticks(pid: u32) -> Result<u64, LabError> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).map_err(LabError::io(format!("read {path}")))?;
+    // The name in parentheses may hold blanks; the two are the 12th and 13th fields after it.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    Ok(fields.skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum())
 }
 
 #[must_use]

@@ -125,8 +125,11 @@ impl Lab {
 
     /// Ends what agents that were ended left to run: keepers, guards, workloads.
     pub fn end_helpers(&self) {
-        let directory = self.directory.path();
-        process::kill_all(|| process::naming(directory));
+        for host in 0..self.hosts.len() {
+            if let Some(namespace) = self.network.as_ref().map(|n| n.namespace(host)) {
+                process::kill_all(|| process::in_namespace(&namespace));
+            }
+        }
     }
 
     /// What each host's agent and keeper have cost so far.

@@ -75,6 +75,15 @@ impl Serf {
     }
 }
 
+/// As it calls itself.
+#[must_use]
+pub fn version() -> String {
+    let mut command = Command::new("serf");
+    command.arg("version");
+    let said = output(command, None, CLIENT_LIMIT).map(|done| done.stdout).unwrap_or_default();
+    said.lines().next().unwrap_or("serf").to_owned()
+}
+
 fn name(host: usize) -> String {
     format!("n{}", host + 1)
 }

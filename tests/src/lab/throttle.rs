@@ -38,6 +38,10 @@ impl Throttle {
             fs::write(&procs, pid.to_string()).map_err(LabError::io(format!("write {procs:?}")))?;
             return Ok(group);
         }
+        Ok(Self::duty(pid, quota))
+    }
+
+    fn duty(pid: i32, quota: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -48,7 +52,7 @@ impl Throttle {
                 std::thread::sleep(quota);
             }
         });
-        Ok(Self::Duty { pid, stop, thread: Some(thread) })
+        Self::Duty { pid, stop, thread: Some(thread) }
     }
 
     #[must_use]
@@ -116,4 +120,44 @@ fn group(
     let group = Throttle::Group { directory: directory.clone(), parent, how };
     // A group that can't be set is dropped, and with it removed.
     settings.iter().all(|(file, value)| fs::write(directory.join(file), value).is_ok()).then_some(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{command::end, cost::cpu_ticks};
+    use std::process::{Child, Command};
+
+    const LOOK: Duration = Duration::from_secs(1);
+
+    fn busy() -> Child {
+        Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap()
+    }
+
+    /// A busy process of its own gets all the ticks there are, a hundred; ten are allowed, forty are forgiven.
+    fn starves(mut child: Child, throttle: Throttle) {
+        let pid = child.id();
+        let before = cpu_ticks(pid).unwrap();
+        std::thread::sleep(LOOK);
+        let used = cpu_ticks(pid).unwrap() - before;
+        drop(throttle);
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        end(&mut child);
+        assert!(used < 40, "{used} ticks in a second");
+        assert!(!stat.contains(") T "), "it is still stopped");
+    }
+
+    #[test]
+    fn whatever_the_machine_has_starves_a_process() {
+        let child = busy();
+        let throttle = Throttle::new(child.id().cast_signed(), 10).unwrap();
+        starves(child, throttle);
+    }
+
+    #[test]
+    fn stopping_and_continuing_starves_it_too() {
+        let child = busy();
+        let throttle = Throttle::duty(child.id().cast_signed(), PERIOD / 10);
+        starves(child, throttle);
+    }
 }

@@ -8,7 +8,7 @@ use crate::lab::{
     cost::{Cost, Meter, median},
     ears::Ears,
     report::{Report, Run},
-    serf::Serf,
+    serf::{self, Serf},
     wait::wait_until,
 };
 use std::time::{Duration, SystemTime};
@@ -221,10 +221,11 @@ impl Measured {
 /// For docs/BENCHMARKS.md.
 fn table(all: &[Measured], count: usize) -> String {
     let mut text = format!(
-        "A silent host (link down), profile `lan`, one network namespace a node; seconds, median (max) of {count}. Made by \
-         `cargo lab versus-serf --count {count} --markdown`.\n\n\
+        "A silent host (link down), profile `lan`, one network namespace a node, {}; seconds, median (max) of {count}. \
+         Made by `cargo lab versus-serf --count {count} --markdown`.\n\n\
          | | nodes | first suspects | first says dead | all say dead | memory | CPU, of a core | sent, bytes/s | received |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        serf::version()
     );
     for m in all {
         text += &format!(

@@ -21,7 +21,10 @@ pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
             let mut ears = Ears::on(lab, 0..hosts)?;
             for round in 0..count {
                 ears.open_again(lab)?;
-                let done = starve(lab, &ears, round % hosts, watched, &workloads)?;
+                let leader = lab.leader(0)?;
+                // The leader is every other one.
+                let host = if round % 2 == 1 { leader } else { (leader + 1 + round) % hosts };
+                let done = starve(lab, &ears, host, watched, &workloads)?;
                 report.add(done);
             }
             Ok(())
@@ -38,8 +41,8 @@ fn starve(
     workloads: &[String],
 ) -> Result<Run, LabError> {
     let before = lab.until_healthy(SETTLES)?;
-    let leads = lab.leader((host + 1) % lab.hosts.len())? == host;
     let (name, pid) = (lab.hosts[host].name.clone(), lab.agent_pid(host)?);
+    let leads = before.leader.as_deref() == Some(&name);
     let began = SystemTime::now();
     let throttle = Throttle::new(pid, PERCENT)?;
     let how = throttle.how();
