@@ -11,8 +11,8 @@ use crate::lab::{
 use std::time::{Duration, Instant, SystemTime};
 
 const USUAL: Duration = Duration::from_secs(60);
-const SHORT: Duration = Duration::from_secs(10);
-const CALM: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_secs(8);
+const CALM: Duration = Duration::from_secs(4);
 /// How much more than in calm the others may send meanwhile: redialling isn't free.
 const STORM: f64 = 3.0;
 const MOST_VIEWS: u64 = 2;

@@ -4,7 +4,7 @@ use super::{FIVE, SETTLES, in_lab};
 use crate::lab::{
     Lab, LabError,
     report::{Report, Run},
-    wait::wait_until,
+    wait::{stays_true, wait_until},
 };
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn remove(lab: &mut Lab, watched: Duration) -> Result<Run, LabError> {
     let leader = lab.leader(0)?;
     // Neither of them leads: an election is another scenario.
     let [victim, away] = [(leader + 1) % 5, (leader + 2) % 5];
-    let rest: Vec<usize> = (0..5).filter(|h| ![victim, away].contains(h)).collect();
+    let knowing: Vec<usize> = (0..5).filter(|h| *h != victim).collect();
     let name = lab.hosts[victim].name.clone();
     let mut run =
         Run::new(format!("{name} removed while {} was away, {} s", lab.hosts[away].name, watched.as_secs()));
@@ -42,28 +42,33 @@ fn remove(lab: &mut Lab, watched: Duration) -> Result<Run, LabError> {
     lab.ask(leader, &["node", "remove", &name])?;
     lab.net().heal()?;
     let healed = Instant::now();
-    lab.until(away, "it to hear of the removal", SETTLES, |s| s.consistent && s.node(&name).is_none())?;
+    // What each knows itself: through the leader all would say the same.
+    wait_until("everybody to list four", SETTLES, || lists(lab, &knowing, 4))?;
     run.took("heard", Some(healed.elapsed()));
-    while healed.elapsed() < watched {
-        for host in rest.iter().chain([&away]) {
-            let seen = lab.status(*host).map_err(LabError::Broken)?;
-            run.check(seen.node(&name).is_none(), || {
-                format!("{} lists it again: {}", lab.hosts[*host].name, seen.brief())
-            });
-        }
-        if !run.problems.is_empty() {
-            break;
-        }
+    stays_true("four listed by everybody", watched, || {
         std::thread::sleep(LOOK_EVERY);
-    }
+        lists(lab, &knowing, 4)
+    })
+    .unwrap_or_else(|e| run.problems.push(e.to_string()));
     // Only its own agent, started again, may bring it back: as a new member.
     let started = Instant::now();
     lab.power_on(victim)?;
-    wait_until("it to join anew", SETTLES, || {
-        let seen = lab.status(leader)?;
-        if seen.in_state("alive") == 5 { Ok(()) } else { Err(seen.brief()) }
-    })
-    .unwrap_or_else(|e| run.problems.push(e.to_string()));
+    let joined = lab.until(leader, "it to join anew", SETTLES, |s| s.in_state("alive") == 5);
+    joined.err().into_iter().for_each(|e| run.problems.push(e.to_string()));
     run.took("joined anew", Some(started.elapsed()));
     Ok(run)
+}
+
+/// Whether each of these hosts lists so many nodes, in whatever state.
+fn lists(lab: &Lab, hosts: &[usize], count: usize) -> Result<(), String> {
+    let metrics = lab.metrics(hosts).map_err(|e| e.to_string())?;
+    for (host, metrics) in hosts.iter().zip(metrics) {
+        let name = &lab.hosts[*host].name;
+        let metrics = metrics.ok_or_else(|| format!("{name} doesn't answer"))?;
+        let listed: usize = ["alive", "suspect", "dead", "left"].iter().map(|s| metrics.nodes(s)).sum();
+        if listed != count {
+            return Err(format!("{name} lists {listed}"));
+        }
+    }
+    Ok(())
 }
