@@ -12,7 +12,10 @@ use crate::lab::{
     report::{Report, Run},
     wait::wait_until,
 };
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant, SystemTime},
+};
 
 const USUAL_AGENTS: usize = 200;
 const SHORT_AGENTS: usize = 12;
@@ -26,6 +29,7 @@ const SHORT: Duration = Duration::from_secs(5);
 const ONE_VIEW_WITHIN: Duration = Duration::from_secs(15);
 const GIVES_UP: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+const ASKED_AT_ONCE: usize = 20;
 /// A suspicion that two looks in a row see at the same agent lasts.
 const CALM_LOOK: Duration = Duration::from_secs(5);
 
@@ -74,20 +78,33 @@ fn bootstrap(lab: &mut Lab, short: bool) -> Result<Run, LabError> {
     Ok(run)
 }
 
-/// Waits until all of these see the same view, with so many alive and dead.
-fn until_one_view(lab: &Lab, hosts: &[usize], alive: usize, dead: usize) -> Result<u64, LabError> {
+/// Waits until all of these see the same view, with so many alive and dead. Who once fits isn't asked again until all
+/// do: the questions must not be what keeps the agents busy.
+fn until_one_view(lab: &Lab, hosts: &[usize], alive: usize, dead: usize) -> Result<(), LabError> {
     let what = format!("{} agents to see one view of {alive} alive and {dead} dead", hosts.len());
+    let mut waiting = hosts.to_vec();
     wait_until(&what, GIVES_UP, || {
-        let seen = lab.metrics(hosts).map_err(|e| e.to_string())?;
+        let last_look = waiting.is_empty();
+        let asked: Vec<usize> =
+            if last_look { hosts.to_vec() } else { waiting.iter().copied().take(ASKED_AT_ONCE).collect() };
+        let seen = lab.metrics(&asked).map_err(|e| e.to_string())?;
         let fits = |m: &Metrics| m.has_leader() && m.nodes("alive") == alive && m.nodes("dead") == dead;
-        let fit = seen.iter().flatten().filter(|m| fits(m)).count();
-        let views: std::collections::BTreeSet<u64> = seen.iter().flatten().map(Metrics::view).collect();
-        if fit == hosts.len() && views.len() == 1 {
-            return Ok(views.first().copied().unwrap_or_default());
+        let unfit = |(host, m): (&usize, &Option<Metrics>)| (!m.as_ref().is_some_and(fits)).then_some(*host);
+        let late: Vec<usize> = asked.iter().zip(&seen).filter_map(unfit).collect();
+        let views: BTreeSet<u64> = seen.iter().flatten().map(Metrics::view).collect();
+        if last_look && late.is_empty() && views.len() == 1 {
+            return Ok(());
         }
-        std::thread::sleep(LOOK_EVERY);
+        waiting.retain(|host| late.contains(host) || !asked.contains(host));
+        if !late.is_empty() {
+            std::thread::sleep(LOOK_EVERY);
+        }
         let deaf = seen.iter().filter(|m| m.is_none()).count();
-        Err(format!("{fit} do, {deaf} don't answer, views {views:?}"))
+        let (asked, late) = (asked.len(), late.len());
+        Err(format!(
+            "{late} of {asked} asked don't, {deaf} don't answer, views {views:?}; {} left",
+            waiting.len()
+        ))
     })
 }
 
