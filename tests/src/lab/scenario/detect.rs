@@ -222,10 +222,11 @@ impl Measured {
 fn table(all: &[Measured], count: usize) -> String {
     let mut text = format!(
         "A silent host (link down), profile `lan`, one network namespace a node, {}; seconds, median (max) of {count}. \
-         Made by `cargo lab versus-serf --count {count} --markdown`.\n\n\
+         Made by `cargo lab {}`.\n\n\
          | | nodes | first suspects | first says dead | all say dead | memory | CPU, of a core | sent, bytes/s | received |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-        serf::version()
+        serf::version(),
+        std::env::args().skip(1).collect::<Vec<_>>().join(" ")
     );
     for m in all {
         text += &format!(
