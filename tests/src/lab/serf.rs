@@ -81,7 +81,7 @@ pub fn version() -> String {
     let mut command = Command::new("serf");
     command.arg("version");
     let said = output(command, None, CLIENT_LIMIT).map(|done| done.stdout).unwrap_or_default();
-    said.lines().next().unwrap_or("serf").to_owned()
+    said.lines().next().unwrap_or("of unknown version").to_owned()
 }
 
 fn name(host: usize) -> String {

@@ -221,7 +221,7 @@ impl Measured {
 /// For docs/BENCHMARKS.md.
 fn table(all: &[Measured], count: usize) -> String {
     let mut text = format!(
-        "A silent host (link down), profile `lan`, one network namespace a node, {}; seconds, median (max) of {count}. \
+        "A silent host (link down), profile `lan`, one network namespace a node, serf {}; seconds, median (max) of {count}. \
          Made by `cargo lab {}`.\n\n\
          | | nodes | first suspects | first says dead | all say dead | memory | CPU, of a core | sent, bytes/s | received |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
