@@ -83,6 +83,10 @@ random_id!(
     InstanceId
 );
 random_id!(
+    /// One founding set: drawn by its founder, never taken up again.
+    SetId
+);
+random_id!(
     /// A client's request, so that a repeated one is answered and not done again.
     RequestId
 );

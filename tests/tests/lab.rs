@@ -1,7 +1,7 @@
 //! A short form of every scenario of the lab, one at a time; what this machine can't do is ignored, with the reason.
 //! With `CI=true` a missing tool is a failure; missing root never is.
 
-use holdfast_tests::lab::{network::Missing, scenario, stamp};
+use holdfast_tests::lab::{ask::Ask, network::Missing, scenario, stamp};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
 
@@ -22,6 +22,6 @@ fn trial(scenario: &scenario::Scenario) -> Result<Completion, Failed> {
         Some(missing) => return Ok(Completion::ignored_with(missing)),
         None => {}
     }
-    let problems = scenario.run(scenario.short).problems();
+    let problems = scenario.run(scenario.short, Ask { short: true, ..Ask::default() }).problems();
     if problems.is_empty() { Ok(Completion::Completed) } else { Err(problems.join("\n").into()) }
 }

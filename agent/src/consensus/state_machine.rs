@@ -182,8 +182,10 @@ impl RaftStateMachine<Types> for StateMachine {
             let mut applied = this.applied.blocking_lock();
             // Restored first: a snapshot that this program can't read must not replace one that it can.
             applied.machine.restore(&snapshot).map_err(io::Error::other)?;
-            this.observed.snapshot_installed(&at, &meta.last_membership, &snapshot);
             kept.save(&meta, &snapshot)?;
+            // On disk from here on: only now may this voter promise on the ground of what the snapshot revokes. It has
+            // answered for the time until now by what it acknowledged.
+            this.observed.snapshot_installed(&at, &meta.last_membership, &snapshot);
             applied.last = Some(at);
             applied.membership = meta.last_membership;
             Ok(())

@@ -1,19 +1,20 @@
 //! openraft's own suite for stores, on a directory and in memory; and what our store adds to it.
 
 use super::{
+    Machine as _,
     log_store::LogStore,
     observed::Observed,
     open_store,
     settings::Store,
     state_machine::StateMachine,
     test_cluster::{Numbers, Witness},
-    types::{Command, Entry, RaftLogId, Types, Vote},
+    types::{Command, Entry, RaftLogId, SnapshotBytes, SnapshotMeta, Types, Vote},
 };
-use cluster_core::ids::NodeId;
+use cluster_core::ids::{LogId, NodeId};
 use openraft::{
     BasicNode, Membership, RaftLogReader, StorageError,
     entry::RaftEntry,
-    storage::{IOFlushed, RaftLogStorage, RaftLogStorageExt},
+    storage::{IOFlushed, RaftLogStorage, RaftLogStorageExt, RaftStateMachine as _},
     testing::log::{StoreBuilder, Suite},
 };
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
@@ -135,6 +136,27 @@ async fn a_committed_mark_ahead_of_the_log_is_only_a_hint() {
     file.unwrap().close().await;
     let (mut log, _, _) = open();
     assert_eq!(log.read_committed().await.unwrap(), Some(RaftLogId::new_term_index(1, 1)));
+}
+
+/// A leader's snapshot of no numbers, up to entry 5.
+fn from_a_leader() -> (SnapshotMeta, SnapshotBytes) {
+    let last_log_id = Some(RaftLogId::new_term_index(2, 5));
+    (SnapshotMeta { last_log_id, ..SnapshotMeta::default() }, Arc::new(Numbers::default().snapshot()))
+}
+
+#[tokio::test]
+async fn the_observer_hears_of_a_snapshot_only_once_it_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("raft");
+    let (_log, witness, mut machine) = open(Store::Directory { path: path.clone(), must_exist: false }).await;
+    let (meta, bytes) = from_a_leader();
+    // Nothing can be saved where there is no directory.
+    std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+    machine.install_snapshot(&meta, bytes.clone()).await.unwrap_err();
+    assert!(witness.installed.lock().unwrap().is_empty(), "a voter would promise what a crash takes away");
+    std::fs::rename(dir.path().join("elsewhere"), &path).unwrap();
+    machine.install_snapshot(&meta, bytes).await.unwrap();
+    assert_eq!(*witness.installed.lock().unwrap(), [LogId { term: 2, index: 5 }]);
 }
 
 #[tokio::test]

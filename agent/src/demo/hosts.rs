@@ -2,7 +2,7 @@
 //!
 //! Whoever drops them ends every process and removes every file.
 
-use super::{error::DemoError, processes};
+use super::{error::DemoError, processes, silence::Silence};
 use cluster_core::timing::LOCAL;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::{
@@ -35,6 +35,8 @@ pub struct Host {
     http: SocketAddr,
     dir: PathBuf,
     agent: Option<i32>,
+    /// While it has no power.
+    silence: Option<Silence>,
 }
 
 pub struct Hosts {
@@ -64,7 +66,14 @@ impl Hosts {
         let all = (0..nodes).map(|i| {
             let name = format!("n{}", i + 1);
             let dir = root.join(&name);
-            Host { name, grpc: address(base + i), http: address(base + nodes + i), dir, agent: None }
+            Host {
+                name,
+                grpc: address(base + i),
+                http: address(base + nodes + i),
+                dir,
+                agent: None,
+                silence: None,
+            }
         });
         let (counter_port, web_port) = (base + 2 * nodes, base + 2 * nodes + 1);
         let hosts = Self { exe, all: all.collect(), counter_port, web_port, strangers, root };
@@ -107,6 +116,7 @@ impl Hosts {
     /// Starts the host's agent.
     pub fn power_on(&mut self, index: usize) -> Result<(), DemoError> {
         let host = &mut self.all[index];
+        host.silence = None;
         let path = host.log();
         let log = fs::OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|cause| DemoError::Files { what: "open", path, cause })?;
@@ -130,20 +140,22 @@ impl Hosts {
         Ok(())
     }
 
-    /// SIGKILL to everything on the host: its agent, its guards, and what they hold.
+    /// The end of everything on the host: its agent, its guards, and what they hold; nobody hears of it.
     pub fn power_off(&mut self, index: usize) -> Result<(), DemoError> {
         let host = &mut self.all[index];
         let Some(agent) = host.agent.take() else { return Ok(()) };
         // The agent first: it must not see its guards die.
         let mut doomed = vec![agent];
         doomed.extend(processes::below(agent, &BTreeSet::new()));
-        let name = host.name.clone();
+        processes::stop_all(&doomed);
+        let (name, mut silence) = (host.name.clone(), Silence::before_the_kill(&doomed, host.grpc));
         let left = processes::end_all(&doomed, &self.spared());
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(DemoError::Broken(format!("{name} can't be killed: {left:?} live on")))
+        if !left.is_empty() {
+            return Err(DemoError::Broken(format!("{name} can't be killed: {left:?} live on")));
         }
+        silence.after_the_kill().map_err(|cause| DemoError::Machine { what: "silence a host", cause })?;
+        self.all[index].silence = Some(silence);
+        Ok(())
     }
 
     /// Finds an agent that ended though nobody took its host's power.

@@ -9,6 +9,7 @@ mod hosts;
 mod processes;
 mod receiver;
 pub mod service;
+mod silence;
 mod sources;
 mod story;
 mod timeline;

@@ -6,7 +6,9 @@
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, wait};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, thread,
+    fs,
+    os::fd::OwnedFd,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -44,14 +46,22 @@ pub fn below(root: i32, spared: &BTreeSet<i32>) -> BTreeSet<i32> {
     found
 }
 
-/// SIGKILL to a process that is still a child of a child of ours: the handle is taken before that is looked at.
-fn kill(pid: i32) {
-    let Some(target) = Pid::from_raw(pid) else { return };
-    let Ok(handle) = pidfd_open(target, PidfdFlags::empty()) else { return };
-    if is_below_us(pid) {
+/// A process that is still a child of a child of ours: the handle is taken before that is looked at.
+pub fn handle(pid: i32) -> Option<OwnedFd> {
+    let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    is_below_us(pid).then_some(handle)
+}
+
+fn send(pid: i32, signal: Signal) {
+    if let Some(handle) = handle(pid) {
         // What ended in between needs no signal.
-        let _gone = pidfd_send_signal(handle, Signal::KILL);
+        let _gone = pidfd_send_signal(handle, signal);
     }
+}
+
+/// SIGSTOP, in order.
+pub fn stop_all(pids: &[i32]) {
+    pids.iter().for_each(|pid| send(*pid, Signal::STOP));
 }
 
 fn is_below_us(mut pid: i32) -> bool {
@@ -71,10 +81,10 @@ fn is_below_us(mut pid: i32) -> bool {
 /// Returns what could not be ended.
 pub fn end_all(first: &[i32], spared: &BTreeSet<i32>) -> BTreeSet<i32> {
     let give_up = Instant::now() + KILL_LIMIT;
-    first.iter().for_each(|pid| kill(*pid));
+    first.iter().for_each(|pid| send(*pid, Signal::KILL));
     loop {
         let left = below(own(), spared);
-        left.iter().for_each(|pid| kill(*pid));
+        left.iter().for_each(|pid| send(*pid, Signal::KILL));
         reap();
         if left.is_empty() || Instant::now() >= give_up {
             return left;

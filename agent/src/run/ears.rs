@@ -44,11 +44,19 @@ impl Ears {
     }
 }
 
-impl Ear for Ears {
-    fn admit(&self, beat: &Beat, names: Option<&[String]>) -> Result<(), Refused> {
-        if let Some(cluster) = beat.cluster {
-            self.ours(cluster)?;
+/// Whether a heartbeat counts here. While only one of the two belongs to the cluster already, it doesn't, and the stream
+/// stays: a refusal would end it, and its end would be held against a peer that is about to belong to the cluster, too.
+fn is_for_us(mine: Option<ClusterId>, theirs: Option<ClusterId>) -> Result<bool, Refused> {
+    match (mine, theirs) {
+        (Some(mine), Some(theirs)) if mine != theirs => {
+            Err(Refused::No(format!("this agent belongs to cluster {mine}, not to {theirs}")))
         }
+        (mine, theirs) => Ok(mine == theirs),
+    }
+}
+
+impl Ear for Ears {
+    fn admit(&self, beat: &Beat, names: Option<&[String]>) -> Result<bool, Refused> {
         if beat.cluster_name != self.identity.cluster_name {
             let mine = &self.identity.cluster_name;
             return Err(Refused::No(format!("this agent belongs to cluster \"{mine}\"")));
@@ -56,7 +64,10 @@ impl Ear for Ears {
         if beat.heartbeat.from == self.identity.node {
             return Err(Refused::No("this is this agent's own node".into()));
         }
-        names.map_or(Ok(()), |names| self.names_it(beat.heartbeat.from, names))
+        if let Some(names) = names {
+            self.names_it(beat.heartbeat.from, names)?;
+        }
+        is_for_us(self.membership.cluster(), beat.cluster)
     }
 
     fn heard(&self, said: Said) -> BoxFuture<'_, ()> {
@@ -74,5 +85,19 @@ impl Ear for Ears {
         Box::pin(async move {
             let _stopping = self.inputs.send(Input::Stream(event)).await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_of_an_agent_that_is_still_founding_are_dropped_and_those_of_another_cluster_refused() {
+        let (ours, others) = (Some(ClusterId(1)), Some(ClusterId(2)));
+        assert_eq!(is_for_us(ours, ours), Ok(true));
+        assert_eq!(is_for_us(ours, None), Ok(false));
+        assert_eq!(is_for_us(None, ours), Ok(false));
+        assert!(matches!(is_for_us(ours, others), Err(Refused::No(_))));
     }
 }

@@ -1,7 +1,8 @@
 //! Following: how an agent without a vote keeps its copy of the ledger, and how a voter feeds those that follow it.
 //!
 //! A follower takes the whole ledger first and every committed entry after it from any one voter; when the stream
-//! ends, or its voter has known no leader for a while, it takes another. Nothing of it is on disk: it isn't needed to
+//! ends, or its voter has known no leader for a while, it takes another. A restarted agent needs one well within its
+//! lease, and most addresses that it knows may be dead: it dials them in random order, several at once. Nothing of it is on disk: it isn't needed to
 //! run what runs here, only to learn of changes.
 
 use super::{
@@ -10,14 +11,14 @@ use super::{
 };
 use crate::{
     consensus::{Consensus, Status},
-    shared::Live,
+    shared::{Live, LiveState},
     wire::{
         client::Peers,
         following::{FollowItem, followed},
     },
 };
 use cluster_core::ids::{ClusterId, LogId, NodeId};
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream::BoxStream};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -25,6 +26,7 @@ use std::{
 };
 use tokio::{
     sync::{broadcast::error::RecvError, watch},
+    task::JoinSet,
     time::Instant,
 };
 
@@ -35,6 +37,11 @@ const SILENT_FOR: Duration = Duration::from_millis(2_500);
 /// A voter without a leader for so long is left for another.
 const LEADERLESS_FOR: Duration = Duration::from_millis(1_500);
 const OPEN_TIMEOUT: Duration = Duration::from_millis(800);
+/// Another candidate is dialled after this while those before it say nothing; at once when one refuses. A living voter
+/// answers sooner, so that it rarely encodes its ledger for nobody.
+const DIAL_NEXT: Duration = Duration::from_millis(25);
+/// Candidates dialled at the same time; so many can be silent until the first of them is given up.
+const DIALLED_MAX: usize = 32;
 /// The first word of consensus comes to a founding voter within this.
 const FOUNDING_SETTLES: Duration = Duration::from_secs(1);
 const TRY_AGAIN: Duration = Duration::from_millis(150);
@@ -47,6 +54,9 @@ pub struct Heard {
     pub config: LogId,
     pub voters: BTreeMap<NodeId, String>,
 }
+
+/// What a follower hears from its voter.
+type Feed = BoxStream<'static, FollowItem>;
 
 /// What a voter sends to one follower, until it lags too far behind or the snapshot is replaced.
 pub fn feed(replica: &Replica, consensus: Consensus) -> impl Stream<Item = FollowItem> + Send + use<> {
@@ -115,7 +125,7 @@ pub struct Follower {
 impl Follower {
     /// Never returns. Does nothing while this agent votes.
     pub async fn run(self) {
-        let (mut turn, mut patient) = (0_usize, false);
+        let (mut left, mut patient) = (None, false);
         loop {
             tokio::time::sleep(TRY_AGAIN).await;
             let Some(cluster) = self.membership.cluster().filter(|_| !self.votes()) else { continue };
@@ -125,14 +135,10 @@ impl Follower {
                 tokio::time::sleep(FOUNDING_SETTLES).await;
                 continue;
             }
-            let candidates = self.candidates();
-            if candidates.is_empty() {
-                continue;
-            }
-            turn = turn.wrapping_add(1);
-            let (node, address) = &candidates[turn % candidates.len()];
-            let why = self.follow(cluster, address).await;
-            tracing::debug!(voter = %node, address, why, "stopped following");
+            let Some((node, items)) = self.find(cluster, left).await else { continue };
+            left = Some(node);
+            let why = self.follow(items).await;
+            tracing::debug!(voter = %node, why, "stopped following");
             if !self.votes() {
                 self.heard.send_modify(|h| h.leader = None);
             }
@@ -145,6 +151,24 @@ impl Follower {
             return true;
         }
         self.consensus.status().voters.iter().any(|(id, _)| *id == self.me)
+    }
+
+    /// The stream of the first voter that gives one. The one left last comes last, who seems dead before it.
+    async fn find(&self, cluster: ClusterId, left: Option<NodeId>) -> Option<(NodeId, Feed)> {
+        let alive = |id: &NodeId| {
+            self.live.borrow().members.get(id).is_some_and(|m| m.state == LiveState::Alive && m.connected)
+        };
+        let mut order = self.candidates();
+        order.sort_by_cached_key(|(id, _)| (Some(*id) == left, !alive(id), rand::random::<u64>()));
+        let peers = self.peers.clone();
+        first_to_open(order, move |address| {
+            let channel = peers.channel(&address);
+            async move {
+                let channel = channel.map_err(|_| "its address can't be dialled".to_owned())?;
+                followed(channel, cluster, OPEN_TIMEOUT).await.map_err(|e| e.to_string())
+            }
+        })
+        .await
     }
 
     /// Voters as far as known; before the first stream anyone that might be one.
@@ -169,12 +193,7 @@ impl Follower {
     }
 
     /// Follows one voter until something ends it; says what.
-    async fn follow(&self, cluster: ClusterId, address: &str) -> String {
-        let Ok(channel) = self.peers.channel(address) else { return "its address can't be dialled".into() };
-        let mut items = match followed(channel, cluster, OPEN_TIMEOUT).await {
-            Ok(items) => items,
-            Err(error) => return error.to_string(),
-        };
+    async fn follow(&self, mut items: Feed) -> String {
         let mut led_at = tokio::time::Instant::now();
         loop {
             let item = match tokio::time::timeout(SILENT_FOR, items.next()).await {
@@ -209,5 +228,65 @@ impl Follower {
                 return "this agent votes now".into();
             }
         }
+    }
+}
+
+/// Dials one after the other without waiting for the silent ones; whatever else was opened is closed again.
+async fn first_to_open<T, O>(order: Vec<(NodeId, String)>, open: impl Fn(String) -> O) -> Option<(NodeId, T)>
+where
+    T: Send + 'static,
+    O: Future<Output = Result<T, String>> + Send + 'static,
+{
+    let mut order = order.into_iter();
+    let mut calls = JoinSet::new();
+    loop {
+        let room = calls.len() < DIALLED_MAX;
+        if let Some((node, address)) = room.then(|| order.next()).flatten() {
+            let call = open(address.clone());
+            calls.spawn(async move { (node, address, call.await) });
+        }
+        let more = calls.len() < DIALLED_MAX && order.len() > 0;
+        tokio::select! {
+            answer = calls.join_next() => match answer? {
+                Ok((node, _, Ok(opened))) => return Some((node, opened)),
+                Ok((node, address, Err(why))) => tracing::debug!(%node, address, why, "can't be followed"),
+                Err(error) => tracing::error!(%error, "dialling a voter panicked"),
+            },
+            () = tokio::time::sleep(DIAL_NEXT), if more => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hints(count: u64) -> Vec<(NodeId, String)> {
+        (1..=count).map(|id| (NodeId(id), format!("h{id}"))).collect()
+    }
+
+    /// A host that is gone: nothing until the time-out.
+    async fn silence() -> Result<&'static str, String> {
+        tokio::time::sleep(OPEN_TIMEOUT).await;
+        Err("no stream in time".to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_living_voter_is_found_well_within_a_lease_behind_many_dead_ones() {
+        let begun = Instant::now();
+        let found = first_to_open(hints(40), |address| async move {
+            if address == "h40" { Ok("a stream") } else { silence().await }
+        });
+        assert_eq!(found.await, Some((NodeId(40), "a stream")));
+        assert!(begun.elapsed() < Duration::from_millis(1_600), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn refusals_cost_no_time_and_nobody_is_found_where_nobody_is() {
+        let begun = Instant::now();
+        let refuse = |address: String| async move { Err::<(), _>(format!("{address} has no vote")) };
+        assert_eq!(first_to_open(hints(500), refuse).await, None);
+        assert_eq!(first_to_open(Vec::new(), refuse).await, None);
+        assert!(begun.elapsed() < Duration::from_millis(1_000), "{:?}", begun.elapsed());
     }
 }

@@ -5,7 +5,7 @@ use super::{
     follow,
     identity::Membership,
     input::Input,
-    join::{SharedFounding, introduction},
+    join::{SharedFounding, introduction, waits},
     propose::Proposer,
     replica::Replica,
     transport::kind_of,
@@ -22,12 +22,12 @@ use crate::{
         findings::SentReport,
         following::FollowItem,
         gossip::Ear,
-        peer::{Acquaintance, Meeting},
+        peer::{Acquaintance, Meeting, PledgeAnswer, PledgeWord},
         peer_server::{PeerHandler, Refused},
     },
 };
 use cluster_core::{
-    founding::{Effect, Event, Pledge},
+    founding::{Effect, Event},
     ids::{ClusterId, Incarnation, LeaseEpoch, LogId, NodeId},
     lease::Renewal,
     membership::Opinion,
@@ -144,9 +144,7 @@ impl PeerHandler for Handler {
             if cluster.is_none() && same_name {
                 let mut founding = self.founding.lock().await;
                 if meeting.cluster.is_none() {
-                    let sender = &meeting.sender;
-                    let event = Event::Waiting { node: sender.node, address: sender.address.clone() };
-                    founding.step(clock::raw(), event, &mut Vec::new());
+                    founding.step(clock::raw(), waits(&meeting.sender), &mut Vec::new());
                 }
                 waiting = founding.waiting().map(|(n, a)| (n, a.to_owned())).collect();
             }
@@ -168,22 +166,24 @@ impl PeerHandler for Handler {
         })
     }
 
-    fn pledge(
-        &self,
-        cluster_name: String,
-        pledge: Pledge,
-        abandoned: bool,
-    ) -> BoxFuture<'_, Result<(bool, Option<NodeId>), Refused>> {
+    fn pledge(&self, cluster_name: String, word: PledgeWord) -> BoxFuture<'_, Result<PledgeAnswer, Refused>> {
         Box::pin(async move {
+            let mut effects = Vec::new();
+            let mut founding = self.founding.lock().await;
+            // An agent of a cluster frees nobody: it may have founded that set.
             if cluster_name != self.identity.cluster_name || self.membership.cluster().is_some() {
                 return Err(Refused::No("this agent doesn't found that cluster".into()));
             }
-            let event =
-                if abandoned { Event::Abandoned { founder: pledge.founder } } else { Event::Asked(pledge) };
-            let mut effects = Vec::new();
-            let mut founding = self.founding.lock().await;
-            founding.step(clock::raw(), event, &mut effects);
-            let mut answer = (false, founding.pledged_to());
+            let holds = matches!(word, PledgeWord::Enquire { set, .. } if founding.holds(set));
+            match word {
+                PledgeWord::Ask(pledge) => founding.step(clock::raw(), Event::Asked(pledge), &mut effects),
+                PledgeWord::Release { founder, set } => {
+                    founding.step(clock::raw(), Event::Abandoned { founder, set }, &mut effects);
+                }
+                PledgeWord::Enquire { .. } => {}
+            }
+            let (responder, pledged_to) = (self.identity.node, founding.pledged_to());
+            let mut answer = PledgeAnswer { responder, granted: false, pledged_to, holds };
             for effect in effects {
                 match effect {
                     // Held under the lock: the next question must not overtake this one on its way to the disk.
@@ -191,10 +191,13 @@ impl PeerHandler for Handler {
                         let saved = self.membership.pledge(pledge).await;
                         saved.map_err(|e| Refused::Unavailable(e.to_string()))?;
                     }
-                    Effect::Answer { granted, pledged_to } => answer = (granted, pledged_to),
-                    Effect::Ask { .. } | Effect::Release { .. } | Effect::Found(_) => {
-                        unreachable!("only a tick asks, releases or founds")
+                    Effect::Answer { granted, pledged_to } => {
+                        (answer.granted, answer.pledged_to) = (granted, pledged_to);
                     }
+                    Effect::Ask { .. }
+                    | Effect::Enquire { .. }
+                    | Effect::Release { .. }
+                    | Effect::Found(_) => unreachable!("only a tick asks, releases or founds"),
                 }
             }
             Ok(answer)

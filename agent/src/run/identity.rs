@@ -6,7 +6,7 @@ use crate::storage::{
 };
 use cluster_core::{
     founding::Pledge,
-    ids::{ClusterId, Incarnation},
+    ids::{ClusterId, Incarnation, SetId},
 };
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
@@ -57,15 +57,18 @@ impl Membership {
         }
     }
 
-    /// Names the cluster that this node founds; its pledge stays until that is done. False when it belongs to one.
-    pub async fn found(&self, cluster: ClusterId) -> Result<bool, StorageError> {
+    /// Names the cluster that this node founds from `set`; the pledge to that stays until it is done. None when the
+    /// pledge doesn't stand any more: this node has joined another founding. The name that an earlier try gave stays.
+    pub async fn found(&self, cluster: ClusterId, set: SetId) -> Result<Option<ClusterId>, StorageError> {
         let mut stored = self.stored.lock().await;
-        if let Some(mine) = stored.identity.cluster_id {
-            return Ok(mine == cluster);
+        if stored.identity.pledge.as_ref().is_none_or(|p| p.set != set) {
+            return Ok(None);
         }
-        stored.change(|i| i.cluster_id = Some(cluster)).await?;
-        self.cluster.send_replace(Some(cluster));
-        Ok(true)
+        if stored.identity.cluster_id.is_none() {
+            stored.change(|i| i.cluster_id = Some(cluster)).await?;
+            self.cluster.send_replace(Some(cluster));
+        }
+        Ok(stored.identity.cluster_id)
     }
 
     /// Whether this process was pledged to a founding when it joined.
@@ -96,6 +99,9 @@ impl Stored {
     async fn change(&mut self, change: impl FnOnce(&mut Identity)) -> Result<(), StorageError> {
         let mut next = self.identity.clone();
         change(&mut next);
+        if next == self.identity {
+            return Ok(());
+        }
         if let Some(file) = self.file.clone() {
             let saved = next.clone();
             tokio::task::spawn_blocking(move || file.save(&saved))
@@ -104,5 +110,46 @@ impl Stored {
         }
         self.identity = next;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster_core::ids::NodeId;
+    use std::collections::BTreeMap;
+
+    fn pledged() -> Membership {
+        let pledge = Pledge { set: SetId(7), founder: NodeId(1), members: BTreeMap::new() };
+        let identity = Identity {
+            node: NodeId(1),
+            name: "n1".into(),
+            cluster: "shop".into(),
+            cluster_id: None,
+            pledge: Some(pledge),
+            incarnation: 1,
+            created_at_ms: 0,
+        };
+        Membership::new(identity, None)
+    }
+
+    #[tokio::test]
+    async fn a_founder_that_joined_another_founding_meanwhile_founds_nothing() {
+        let membership = pledged();
+        assert!(membership.adopt(ClusterId(9)).await.unwrap());
+        assert_eq!(membership.found(ClusterId(5), SetId(7)).await.unwrap(), None);
+        assert_eq!(membership.cluster(), Some(ClusterId(9)));
+    }
+
+    #[tokio::test]
+    async fn a_second_try_founds_under_the_first_one_s_name() {
+        let membership = pledged();
+        assert_eq!(membership.found(ClusterId(5), SetId(7)).await.unwrap(), Some(ClusterId(5)));
+        assert_eq!(membership.found(ClusterId(6), SetId(7)).await.unwrap(), Some(ClusterId(5)));
+        assert_eq!(
+            membership.found(ClusterId(6), SetId(8)).await.unwrap(),
+            None,
+            "that set isn't pledged to"
+        );
     }
 }

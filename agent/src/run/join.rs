@@ -10,12 +10,12 @@ use crate::{
     storage::StorageError,
     wire::{
         client::Peers,
-        peer::{self, Acquaintance, Meeting},
+        peer::{self, Acquaintance, Meeting, PeerError, PledgeAnswer, PledgeWord},
     },
 };
 use cluster_core::{
-    founding::{Effect, Event, Founding, Pledge},
-    ids::{ClusterId, Incarnation, NodeId},
+    founding::{Candidate, Effect, Event, Founding, Pledge},
+    ids::{ClusterId, Incarnation, NodeId, SetId},
     ledger::Settings,
 };
 use std::{
@@ -74,6 +74,33 @@ pub fn introduction(identity: &Identity, incarnation: Incarnation) -> Acquaintan
     }
 }
 
+/// An agent that waits for a cluster, as founding hears of it.
+#[must_use]
+pub fn waits(sender: &Acquaintance) -> Event {
+    let (address, zone, role) = (sender.address.clone(), sender.zone.clone(), sender.role);
+    Event::Waiting { node: sender.node, candidate: Candidate { address, zone, role } }
+}
+
+/// What the answer to a word about a pledge means. No answer means nothing.
+fn heard(from: NodeId, word: &PledgeWord, answer: Result<PledgeAnswer, PeerError>) -> Option<Event> {
+    match (word, answer) {
+        (PledgeWord::Ask(pledge), Ok(answer)) if answer.responder == from => {
+            Some(Event::Answered { from, set: pledge.set, granted: answer.granted })
+        }
+        // Who refuses to answer the question belongs to a cluster.
+        (PledgeWord::Ask(pledge), Err(PeerError::Refused(_))) => {
+            Some(Event::Answered { from, set: pledge.set, granted: false })
+        }
+        // Only the founder itself can say so: another agent may have taken over its address.
+        (PledgeWord::Enquire { founder, set }, Ok(answer))
+            if answer.responder == *founder && !answer.holds =>
+        {
+            Some(Event::Abandoned { founder: *founder, set: *set })
+        }
+        _ => None,
+    }
+}
+
 /// A copied data directory must not speak as the node that it was copied from: not in gossip, and above all not in
 /// consensus, where it would vote and lead with another's promises. So before a process that belongs to a cluster takes
 /// part in anything it asks its seeds whether they hear its node already. Returns once nobody does, or nobody answers;
@@ -102,7 +129,7 @@ pub async fn nobody_else(
             calls.spawn(async move { peer::meet(channel, &mine, ASK_TIMEOUT).await });
         }
         let taken = calls.join_all().await.into_iter().find_map(|answer| match answer {
-            Err(peer::PeerError::Taken(why)) => Some(why),
+            Err(PeerError::Taken(why)) => Some(why),
             _ => None,
         });
         match taken {
@@ -128,10 +155,8 @@ impl Joiner {
                         Ok(trouble) => trouble.map(|t| format!("{address}: {t}")),
                         Err(error) => return error,
                     },
-                    Err(peer::PeerError::Refused(why) | peer::PeerError::Taken(why)) => {
-                        Some(format!("{address}: {why}"))
-                    }
-                    Err(peer::PeerError::Unreachable(_)) => None,
+                    Err(PeerError::Refused(why) | PeerError::Taken(why)) => Some(format!("{address}: {why}")),
+                    Err(PeerError::Unreachable(_)) => None,
                 };
                 if let Some(trouble) = trouble
                     && warned.is_none_or(|at| at.elapsed() >= WARN_EVERY)
@@ -151,7 +176,7 @@ impl Joiner {
     }
 
     /// Asks every seed, and everyone else known to wait, at once.
-    async fn meet_all(&self) -> Vec<(String, Result<Meeting, peer::PeerError>)> {
+    async fn meet_all(&self) -> Vec<(String, Result<Meeting, PeerError>)> {
         let waiting: Vec<(NodeId, String)> =
             self.founding.lock().await.waiting().map(|(n, a)| (n, a.to_owned())).collect();
         let unfounded = self.membership.cluster().is_none();
@@ -207,10 +232,8 @@ impl Joiner {
     async fn heard_waiting(&self, meeting: &Meeting) {
         let now = clock::raw();
         let mut founding = self.founding.lock().await;
-        let sender = (meeting.sender.node, meeting.sender.address.clone());
         // Only who answers for itself counts as waiting; others named are met in the next round.
-        let event = Event::Waiting { node: sender.0, address: sender.1 };
-        founding.step(now, event, &mut Vec::new());
+        founding.step(now, waits(&meeting.sender), &mut Vec::new());
         drop(founding);
         for (_, address) in &meeting.waiting {
             self.note_rumour(address).await;
@@ -235,8 +258,7 @@ impl Joiner {
             && answer.cluster.is_none()
             && answer.cluster_name == self.identity.cluster_name
         {
-            let event = Event::Waiting { node: answer.sender.node, address: answer.sender.address };
-            self.founding.lock().await.step(clock::raw(), event, &mut Vec::new());
+            self.founding.lock().await.step(clock::raw(), waits(&answer.sender), &mut Vec::new());
         }
     }
 
@@ -254,60 +276,69 @@ impl Joiner {
 
     /// One step of founding, if it is this agent's part.
     async fn found(&self) -> Result<(), StorageError> {
-        let mut effects = Vec::new();
-        self.founding.lock().await.step(clock::raw(), Event::Tick, &mut effects);
-        let mut asks = JoinSet::new();
-        for effect in effects {
-            match effect {
-                Effect::Persist(pledge) => self.membership.pledge(pledge).await?,
-                Effect::Ask { to, address, pledge } => {
-                    if let Ok(channel) = self.peers.channel(&address) {
-                        let name = self.identity.cluster_name.clone();
-                        asks.spawn(async move {
-                            (to, peer::pledge(channel, &name, &pledge, false, MEET_TIMEOUT).await)
-                        });
-                    }
+        let dice = SetId(rand::random());
+        let mut calls = JoinSet::new();
+        let mut complete = None;
+        for effect in self.step_durably(Event::Tick { dice }).await? {
+            let (to, address, word) = match effect {
+                Effect::Ask { to, address, pledge } => (to, address, PledgeWord::Ask(pledge)),
+                Effect::Release { to, address, set } => {
+                    (to, address, PledgeWord::Release { founder: self.identity.node, set })
                 }
-                Effect::Release { address, .. } => {
-                    let freed = Pledge { founder: self.identity.node, members: BTreeMap::new() };
-                    if let Ok(channel) = self.peers.channel(&address) {
-                        let name = self.identity.cluster_name.clone();
-                        let told = peer::pledge(channel, &name, &freed, true, MEET_TIMEOUT).await;
-                        tracing::debug!(address, ?told, "released from a founding set");
-                    }
+                Effect::Enquire { founder, address, set } => {
+                    (founder, address, PledgeWord::Enquire { founder, set })
                 }
-                Effect::Found(pledge) => self.initialise(pledge).await?,
-                Effect::Answer { .. } => unreachable!("only a question is answered"),
-            }
-        }
-        while let Some(Ok((from, answer))) = asks.join_next().await {
-            // Who refuses to answer the question has pledged otherwise, or belongs to a cluster.
-            let granted = match answer {
-                Ok(granted) => Some(granted),
-                Err(peer::PeerError::Refused(_)) => Some(false),
-                Err(_) => None,
+                Effect::Found(pledge) => {
+                    complete = Some(pledge);
+                    continue;
+                }
+                Effect::Persist(_) | Effect::Answer { .. } => continue,
             };
-            if let Some(granted) = granted {
-                let event = Event::Answered { from, granted };
-                self.founding.lock().await.step(clock::raw(), event, &mut Vec::new());
+            let Ok(channel) = self.peers.channel(&address) else { continue };
+            let name = self.identity.cluster_name.clone();
+            calls.spawn(async move {
+                let answer = peer::pledge(channel, &name, &word, MEET_TIMEOUT).await;
+                tracing::debug!(%to, address, ?word, ?answer, "founding");
+                (to, word, answer)
+            });
+        }
+        while let Some(Ok((from, word, answer))) = calls.join_next().await {
+            if let Some(event) = heard(from, &word, answer) {
+                self.step_durably(event).await?;
             }
         }
-        Ok(())
+        match complete {
+            Some(pledge) => self.initialise(pledge).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What must be durable is so before another task can ask the machine anything.
+    async fn step_durably(&self, event: Event) -> Result<Vec<Effect>, StorageError> {
+        let mut effects = Vec::new();
+        let mut founding = self.founding.lock().await;
+        founding.step(clock::raw(), event, &mut effects);
+        for effect in &effects {
+            if let Effect::Persist(pledge) = effect {
+                self.membership.pledge(pledge.clone()).await?;
+            }
+        }
+        Ok(effects)
     }
 
     /// All have pledged: the cluster's id first, then its first configuration. The pledge is kept until that stands,
     /// so that a crash in between is made good by the next life. The first leader writes the first entry.
     async fn initialise(&self, pledge: Pledge) -> Result<(), StorageError> {
-        let cluster = self.membership.cluster().unwrap_or_else(|| ClusterId(rand::random()));
-        if !self.membership.found(cluster).await? {
+        let Some(cluster) = self.membership.found(ClusterId(rand::random()), pledge.set).await? else {
             return Ok(());
-        }
-        let count = usize::try_from(self.settings.voters).unwrap_or(1).min(pledge.members.len());
+        };
+        let count = usize::try_from(self.settings.voters).unwrap_or(1);
+        let address = |id: NodeId| {
+            let here = (id == self.identity.node).then(|| self.identity.address.clone());
+            here.unwrap_or_else(|| pledge.members[&id].address.clone())
+        };
         let voters: BTreeMap<NodeId, String> =
-            std::iter::once((self.identity.node, self.identity.address.clone()))
-                .chain(pledge.members.into_iter().filter(|(n, _)| *n != self.identity.node))
-                .take(count)
-                .collect();
+            pledge.voters(count).into_iter().map(|id| (id, address(id))).collect();
         tracing::info!(%cluster, voters = voters.len(), "founding the cluster");
         match self.consensus.initialize(voters).await {
             Ok(()) | Err(ConsensusError::AlreadyFounded) => self.membership.pledge(None).await,
@@ -325,5 +356,44 @@ impl Joiner {
             Some(pledge) if self.membership.cluster().is_some() => self.initialise(pledge).await,
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOUNDER: NodeId = NodeId(1);
+
+    fn answer(responder: NodeId, holds: bool) -> Result<PledgeAnswer, PeerError> {
+        Ok(PledgeAnswer { responder, granted: false, pledged_to: None, holds })
+    }
+
+    #[test]
+    fn only_the_founder_s_own_no_frees_a_member() {
+        let word = PledgeWord::Enquire { founder: FOUNDER, set: SetId(7) };
+        let freed = Event::Abandoned { founder: FOUNDER, set: SetId(7) };
+        assert_eq!(heard(FOUNDER, &word, answer(FOUNDER, false)), Some(freed));
+        assert_eq!(heard(FOUNDER, &word, answer(FOUNDER, true)), None);
+        assert_eq!(
+            heard(FOUNDER, &word, answer(NodeId(2), false)),
+            None,
+            "another agent has its address now"
+        );
+        for silence in [PeerError::Unreachable(String::new()), PeerError::Refused("it has a cluster".into())]
+        {
+            assert_eq!(heard(FOUNDER, &word, Err(silence)), None);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer_and_silence_is_none() {
+        let pledge = Pledge { set: SetId(7), founder: FOUNDER, members: BTreeMap::new() };
+        let (from, word) = (NodeId(2), PledgeWord::Ask(pledge));
+        let refused = Event::Answered { from, set: SetId(7), granted: false };
+        assert_eq!(heard(from, &word, Err(PeerError::Refused(String::new()))), Some(refused.clone()));
+        assert_eq!(heard(from, &word, answer(from, false)), Some(refused));
+        assert_eq!(heard(from, &word, answer(NodeId(3), false)), None);
+        assert_eq!(heard(from, &word, Err(PeerError::Unreachable(String::new()))), None);
     }
 }

@@ -27,6 +27,8 @@ use tokio::sync::mpsc;
 
 /// One question for a promise.
 const PROMISE_TIMEOUT: Duration = Duration::from_millis(400);
+/// Between two looks for nodes that died or left a day ago.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks of a new leader whether a majority has answered it.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(10);
 /// A quorum that takes longer to confirm a leader confirms nothing that it saw before.
@@ -53,6 +55,8 @@ pub struct Leader {
     alerting: Alerting,
     lost: Lost,
     lost_proposed: BTreeMap<LeaseEpoch, Instant>,
+    /// When to look again for nodes that are gone for good.
+    forget_due: Instant,
 }
 
 impl Leader {
@@ -75,6 +79,7 @@ impl Leader {
             alerting: Alerting::new(me, term, now),
             lost: Lost::new(now, lease, voters),
             lost_proposed: BTreeMap::new(),
+            forget_due: now,
             office,
         };
         this.announce();
@@ -138,6 +143,7 @@ impl Leader {
     /// Looks at everything anew: after each change of the ledger, and some forty times a second.
     pub fn look(&mut self, now: Instant, ledger: &Ledger, live: &LiveView) {
         self.end_lost_leases(now, ledger, live);
+        self.forget_gone_nodes(now, ledger);
         self.recover(now, ledger, live, recovery::Input::Tick);
         self.alert(now, ledger, live, alerting::Input::Tick);
     }
@@ -206,6 +212,21 @@ impl Leader {
                 last_seen_at,
                 evidence,
             });
+        }
+    }
+
+    /// Out of the list, a day after they died or left. Not a voter: consensus still counts on it, and it is asked for
+    /// promises at the address that the list has.
+    fn forget_gone_nodes(&mut self, now: Instant, ledger: &Ledger) {
+        if now < self.forget_due {
+            return;
+        }
+        self.forget_due = now + FORGET_EVERY;
+        let voters = self.office.consensus.status().voters;
+        let votes = |id: &NodeId| voters.iter().any(|(voter, _)| voter == id);
+        let nodes: Vec<NodeId> = ledger.forgettable(clock::wall()).filter(|id| !votes(id)).collect();
+        if !nodes.is_empty() {
+            self.propose(Body::NodesForgotten { nodes });
         }
     }
 

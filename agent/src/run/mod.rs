@@ -44,7 +44,7 @@ use crate::{
     workload::supervisor::{Supervisor, SupervisorError},
 };
 use cluster_core::{
-    founding::Founding,
+    founding::{Candidate, Founding},
     ids::{Incarnation, NodeId, SessionId},
     lease::Fact,
     ledger::Settings,
@@ -156,7 +156,9 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         replica.clone(),
     ));
     let expect = config.join.expect.map(|e| usize::try_from(e).unwrap_or(usize::MAX));
-    let founding = Founding::new(identity.node, identity.address.clone(), expect, stored.pledge.clone());
+    let candidate =
+        Candidate { address: identity.address.clone(), zone: identity.zone.clone(), role: identity.role };
+    let founding = Founding::new(identity.node, candidate, expect, stored.pledge.clone());
     let founding: join::SharedFounding = Arc::new(tokio::sync::Mutex::new(founding));
     let pulse = Arc::new(Pulse::default());
     let ears = Arc::new(ears::Ears {

@@ -3,8 +3,9 @@
 
 use super::{StorageError, files};
 use cluster_core::{
-    founding::Pledge,
-    ids::{ClusterId, NodeId},
+    founding::{Candidate, Pledge},
+    ids::{ClusterId, NodeId, SetId},
+    ledger::Role,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -55,9 +56,17 @@ struct Stored {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredPledge {
+    set: String,
     founder: String,
-    /// Addresses by id.
-    members: BTreeMap<String, String>,
+    members: BTreeMap<String, StoredCandidate>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredCandidate {
+    address: String,
+    zone: String,
+    witness: bool,
 }
 
 /// Read before the rest, so that a newer file is called newer and not damaged.
@@ -101,10 +110,7 @@ impl NodeFile {
             name: identity.name.clone(),
             cluster: identity.cluster.clone(),
             cluster_id: identity.cluster_id.map(|id| id.to_string()),
-            pledge: identity.pledge.as_ref().map(|pledge| StoredPledge {
-                founder: pledge.founder.to_string(),
-                members: pledge.members.iter().map(|(id, at)| (id.to_string(), at.clone())).collect(),
-            }),
+            pledge: identity.pledge.as_ref().map(stored_pledge),
             incarnation: identity.incarnation,
             created_at_ms: identity.created_at_ms,
         };
@@ -126,11 +132,12 @@ impl NodeFile {
         let pledge = match stored.pledge {
             None => None,
             Some(pledge) => Some(Pledge {
+                set: SetId(id(&pledge.set)?.0),
                 founder: id(&pledge.founder)?,
                 members: pledge
                     .members
-                    .iter()
-                    .map(|(member, at)| Ok((id(member)?, at.clone())))
+                    .into_iter()
+                    .map(|(member, candidate)| Ok((id(&member)?, candidate_of(candidate))))
                     .collect::<Result<_, StorageError>>()?,
             }),
         };
@@ -146,9 +153,31 @@ impl NodeFile {
     }
 }
 
+fn stored_pledge(pledge: &Pledge) -> StoredPledge {
+    let candidate = |c: &Candidate| StoredCandidate {
+        address: c.address.clone(),
+        zone: c.zone.clone(),
+        witness: c.role == Role::Witness,
+    };
+    StoredPledge {
+        set: pledge.set.to_string(),
+        founder: pledge.founder.to_string(),
+        members: pledge.members.iter().map(|(id, c)| (id.to_string(), candidate(c))).collect(),
+    }
+}
+
+fn candidate_of(stored: StoredCandidate) -> Candidate {
+    let role = if stored.witness { Role::Witness } else { Role::Member };
+    Candidate { address: stored.address, zone: stored.zone, role }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn candidate(address: &str, role: Role) -> Candidate {
+        Candidate { address: address.to_owned(), zone: "cellar".to_owned(), role }
+    }
 
     fn identity() -> Identity {
         Identity {
@@ -157,8 +186,13 @@ mod tests {
             cluster: "lab".to_owned(),
             cluster_id: Some(ClusterId(7)),
             pledge: Some(Pledge {
+                set: SetId(0xfeed),
                 founder: NodeId(1),
-                members: [(NodeId(1), "n1:7400".into()), (NodeId(0xab), "n2:7400".into())].into(),
+                members: [
+                    (NodeId(1), candidate("n1:7400", Role::Member)),
+                    (NodeId(0xab), candidate("n2:7400", Role::Witness)),
+                ]
+                .into(),
             }),
             incarnation: 3,
             created_at_ms: 1_700_000_000_000,

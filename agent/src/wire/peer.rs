@@ -14,8 +14,8 @@ use crate::{
     limits::MESSAGE_BYTES,
 };
 use cluster_core::{
-    founding::Pledge,
-    ids::{ClusterId, Incarnation, LeaseEpoch, NodeId, SessionId},
+    founding::{Candidate, Pledge},
+    ids::{ClusterId, Incarnation, LeaseEpoch, NodeId, SessionId, SetId},
     ledger::Role,
     membership::Opinion,
 };
@@ -115,21 +115,42 @@ pub async fn meet(channel: Channel, mine: &Meeting, timeout: Duration) -> Result
     meeting_from_answer(answer).ok_or_else(|| PeerError::Refused("its answer names nobody".into()))
 }
 
-/// Asks for a pledge, or (`abandoned`) frees from it. Returns whether it was granted.
+/// What agents say about one founding set before there is a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PledgeWord {
+    /// To a member: pledge yourself.
+    Ask(Pledge),
+    /// To a member: the set is given up.
+    Release { founder: NodeId, set: SetId },
+    /// To the founder: do you still hold it?
+    Enquire { founder: NodeId, set: SetId },
+}
+
+/// What was answered to it. An agent that belongs to a cluster refuses instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PledgeAnswer {
+    pub responder: NodeId,
+    pub granted: bool,
+    pub pledged_to: Option<NodeId>,
+    /// The responder is the founder of that set and hasn't given it up.
+    pub holds: bool,
+}
+
+/// Asks for a pledge, frees from it, or asks whether it still counts.
 pub async fn pledge(
     channel: Channel,
     cluster_name: &str,
-    pledge: &Pledge,
-    abandoned: bool,
+    word: &PledgeWord,
     timeout: Duration,
-) -> Result<bool, PeerError> {
-    let request = pb::PledgeRequest {
-        cluster_name: cluster_name.to_owned(),
-        founder: pledge.founder.0,
-        members: pledge.members.iter().map(|(n, a)| waiting(*n, a)).collect(),
-        abandoned,
-    };
-    Ok(within(timeout, client(channel).pledge(timed(request, timeout))).await?.granted)
+) -> Result<PledgeAnswer, PeerError> {
+    let request = pledge_to_request(cluster_name, word);
+    let answer = within(timeout, client(channel).pledge(timed(request, timeout))).await?;
+    Ok(PledgeAnswer {
+        responder: NodeId(answer.responder),
+        granted: answer.granted,
+        pledged_to: (answer.pledged_to != 0).then_some(NodeId(answer.pledged_to)),
+        holds: answer.holds,
+    })
 }
 
 /// One message of consensus.
@@ -291,6 +312,45 @@ pub(super) fn waiting_from(records: Vec<pb::Record>) -> Vec<(NodeId, String)> {
     records.into_iter().map(|r| (NodeId(r.node), r.address)).collect()
 }
 
+fn pledge_to_request(cluster_name: &str, word: &PledgeWord) -> pb::PledgeRequest {
+    use pb::pledge_request::Word;
+    let (kind, founder, set, members) = match word {
+        PledgeWord::Ask(p) => (Word::Ask, p.founder, p.set, p.members.iter().map(candidate_record).collect()),
+        PledgeWord::Release { founder, set } => (Word::Release, *founder, *set, Vec::new()),
+        PledgeWord::Enquire { founder, set } => (Word::Enquire, *founder, *set, Vec::new()),
+    };
+    pb::PledgeRequest {
+        cluster_name: cluster_name.to_owned(),
+        founder: founder.0,
+        members,
+        word: kind.into(),
+        set_id: set.0,
+    }
+}
+
+/// None: a word that this build doesn't know.
+pub(super) fn pledge_from_request(r: pb::PledgeRequest) -> Option<PledgeWord> {
+    use pb::pledge_request::Word;
+    let (founder, set) = (NodeId(r.founder), SetId(r.set_id));
+    Some(match Word::try_from(r.word).ok()? {
+        Word::Ask => {
+            let members = r.members.into_iter().map(candidate_from).collect();
+            PledgeWord::Ask(Pledge { set, founder, members })
+        }
+        Word::Release => PledgeWord::Release { founder, set },
+        Word::Enquire => PledgeWord::Enquire { founder, set },
+    })
+}
+
+fn candidate_record((node, c): (&NodeId, &Candidate)) -> pb::Record {
+    let (node, address, zone) = (node.0, c.address.clone(), c.zone.clone());
+    pb::Record { node, address, zone, role: role_number(c.role), ..pb::Record::default() }
+}
+
+fn candidate_from(r: pb::Record) -> (NodeId, Candidate) {
+    (NodeId(r.node), Candidate { address: r.address, zone: r.zone, role: role_of(r.role) })
+}
+
 pub(super) fn introduction_to_wire(i: Introduction) -> pb::IntroduceResponse {
     pb::IntroduceResponse {
         key: i.key.0.to_vec(),
@@ -347,6 +407,22 @@ pub(super) fn meeting_to_answer(m: Meeting) -> pb::MeetResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_word_about_a_pledge_survives_the_wire() {
+        let candidate = |role| Candidate { address: "h1:7400".into(), zone: "cellar".into(), role };
+        let members = [(NodeId(1), candidate(Role::Member)), (NodeId(2), candidate(Role::Witness))];
+        let (founder, set) = (NodeId(1), SetId(7));
+        for word in [
+            PledgeWord::Ask(Pledge { set, founder, members: members.into() }),
+            PledgeWord::Release { founder, set },
+            PledgeWord::Enquire { founder, set },
+        ] {
+            assert_eq!(pledge_from_request(pledge_to_request("shop", &word)), Some(word));
+        }
+        let unknown = pb::PledgeRequest { word: 9, ..pb::PledgeRequest::default() };
+        assert_eq!(pledge_from_request(unknown), None);
+    }
 
     #[test]
     fn an_introduction_reads_back_and_a_short_key_is_refused() {

@@ -6,11 +6,13 @@ use super::{
     findings::{SentReport, opinion_to_wire, report_from_wire},
     following::{FollowItem, follow_to_wire},
     gossip::{Ear, accept},
-    peer::{Meeting, introduction_to_wire, meeting_from_request, meeting_to_answer, waiting_from},
+    peer::{
+        Meeting, PledgeAnswer, PledgeWord, introduction_to_wire, meeting_from_request, meeting_to_answer,
+        pledge_from_request,
+    },
 };
 use crate::{keeper::contacts::Introduction, limits::MESSAGE_BYTES};
 use cluster_core::{
-    founding::Pledge,
     ids::{ClusterId, LeaseEpoch, LogId, NodeId},
     lease::Renewal,
     membership::Opinion,
@@ -52,13 +54,8 @@ impl From<Refused> for Status {
 /// What the agent does with each message. Everything that takes a cluster id refuses another cluster's.
 pub trait PeerHandler: Send + Sync + 'static {
     fn meet(&self, meeting: Meeting) -> BoxFuture<'_, Result<Meeting, Refused>>;
-    /// Returns whether the pledge was granted, and to whom this agent is pledged. Durable before it returns.
-    fn pledge(
-        &self,
-        cluster_name: String,
-        pledge: Pledge,
-        abandoned: bool,
-    ) -> BoxFuture<'_, Result<(bool, Option<NodeId>), Refused>>;
+    /// What it changes is durable before it returns.
+    fn pledge(&self, cluster_name: String, word: PledgeWord) -> BoxFuture<'_, Result<PledgeAnswer, Refused>>;
     /// Who hears what is said over gossip streams.
     fn ear(&self) -> Arc<dyn Ear>;
     /// Which node this is, if its loop turns.
@@ -132,12 +129,17 @@ impl<H: PeerHandler> pb::peer_service_server::PeerService for Peer<H> {
         &self,
         request: Request<pb::PledgeRequest>,
     ) -> Result<Response<pb::PledgeResponse>, Status> {
-        let r = request.into_inner();
-        let pledge =
-            Pledge { founder: NodeId(r.founder), members: waiting_from(r.members).into_iter().collect() };
-        let (granted, pledged_to) = self.handler.pledge(r.cluster_name, pledge, r.abandoned).await?;
-        let pledged_to = pledged_to.map_or(0, |n| n.0);
-        Ok(Response::new(pb::PledgeResponse { granted, pledged_to, cluster_id: 0 }))
+        let mut r = request.into_inner();
+        let cluster_name = core::mem::take(&mut r.cluster_name);
+        let word = pledge_from_request(r)
+            .ok_or_else(|| Status::invalid_argument("an unknown word about a pledge"))?;
+        let answer = self.handler.pledge(cluster_name, word).await?;
+        Ok(Response::new(pb::PledgeResponse {
+            granted: answer.granted,
+            pledged_to: answer.pledged_to.map_or(0, |n| n.0),
+            holds: answer.holds,
+            responder: answer.responder.0,
+        }))
     }
 
     type GossipStream = Answers<pb::Heartbeat>;

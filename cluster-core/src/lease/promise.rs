@@ -8,7 +8,7 @@
 
 use super::{Groups, on_any_clock, quorum};
 use crate::{
-    ids::{LeaseEpoch, LogId, NodeId},
+    ids::{LogId, NodeId},
     ledger,
     time::Instant,
 };
@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 /// The answers about one revoked epoch.
 #[derive(Clone, Debug)]
 pub struct Collector {
-    epoch: LeaseEpoch,
     at: LogId,
     groups: Groups,
     /// Until when each voter's acknowledgements count, on the leader's raw clock, and what it said.
@@ -26,11 +25,11 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// `at` is the committed entry that revoked `epoch`; promises must name it. `groups` are the voters of the newest
+    /// `at` is the committed entry that revoked the epoch; promises must name it. `groups` are the voters of the newest
     /// configuration.
     #[must_use]
-    pub fn new(epoch: LeaseEpoch, at: LogId, groups: Groups) -> Self {
-        Self { epoch, at, groups, answers: BTreeMap::new() }
+    pub fn new(at: LogId, groups: Groups) -> Self {
+        Self { at, groups, answers: BTreeMap::new() }
     }
 
     /// A voter promised; `now` is the leader's raw clock, read after the answer left the wire. Of several answers of
@@ -42,11 +41,6 @@ impl Collector {
         let answer = (now + on_any_clock(remaining), remaining);
         let kept = self.answers.entry(voter).or_insert(answer);
         *kept = answer.min(*kept);
-    }
-
-    #[must_use]
-    pub fn epoch(&self) -> LeaseEpoch {
-        self.epoch
     }
 
     #[must_use]
@@ -69,11 +63,6 @@ impl Collector {
     pub fn safe_at(&self) -> Option<Instant> {
         quorum::reached_by_majority(&self.groups, |v| self.answers.get(&v).map(|(end, _)| Reverse(*end)))
             .map(|Reverse(end)| end)
-    }
-
-    #[must_use]
-    pub fn is_safe(&self, now: Instant) -> bool {
-        self.safe_at().is_some_and(|at| at <= now)
     }
 
     /// The promises that `safe_at` rests on, for the record.
@@ -105,7 +94,7 @@ mod tests {
     }
 
     fn collector(groups: Groups) -> Collector {
-        Collector::new(LeaseEpoch(5), LogId { term: 2, index: 9 }, groups)
+        Collector::new(LogId { term: 2, index: 9 }, groups)
     }
 
     #[test]
@@ -119,8 +108,6 @@ mod tests {
         c.step(Instant::from_millis(1_200), NodeId(3), ms(1_000));
         assert_eq!(c.safe_at(), Some(Instant::from_millis(2_201) + Duration::from_nanos(1)));
         assert_eq!(c.promises().iter().map(|p| p.voter.0).collect::<Vec<_>>(), [2, 3]);
-        assert!(!c.is_safe(Instant::from_millis(2_201)));
-        assert!(c.is_safe(Instant::from_millis(2_202)));
     }
 
     #[test]
@@ -131,7 +118,11 @@ mod tests {
         c.step(Instant::from_millis(0), NodeId(9), ms(0));
         assert_eq!(c.safe_at(), None);
         c.step(Instant::from_millis(1), NodeId(2), ms(0));
-        assert!(c.is_safe(Instant::from_millis(11)));
+        assert_eq!(
+            c.safe_at(),
+            Some(Instant::from_millis(0) + on_any_clock(ms(10))),
+            "the earlier word of 1"
+        );
     }
 
     proptest! {

@@ -89,6 +89,7 @@ impl Ledger {
             Body::AgentState { .. } => self.agent_state(entry, body),
             Body::NodeLeft { node, epoch } => self.node_left(entry, *node, *epoch),
             Body::NodeRemoved { node, epoch } => self.node_removed(entry, *node, *epoch),
+            Body::NodesForgotten { nodes } => self.nodes_forgotten(entry, nodes),
 
             Body::NodesDead { deaths } => self.nodes_dead(entry, deaths),
             Body::LeaseLost { node, epoch, last_seen_at, evidence } => {

@@ -10,8 +10,10 @@ use super::{
 };
 use crate::{
     ids::{BootId, LeaseEpoch, NodeId, ViewEpoch},
-    limits::NODES_MAX,
+    limits::{NODE_GONE_LISTED_MS, NODES_MAX},
+    time::WallTime,
 };
+use std::collections::BTreeSet;
 
 const NONE: LeaseEpoch = LeaseEpoch(0);
 
@@ -233,6 +235,40 @@ impl Ledger {
         self.operator_event(entry, &name, format!("{name} was removed"));
         self.forget_revocations();
         Ok(Reply::Done)
+    }
+}
+
+impl Ledger {
+    /// A day after they died or left. Their epochs ended then, and nothing is placed there.
+    pub(super) fn nodes_forgotten(&mut self, entry: &Entry<'_>, ids: &[NodeId]) -> Outcome {
+        let due: BTreeSet<NodeId> = self.forgettable(entry.now).collect();
+        let due: BTreeSet<NodeId> = ids.iter().copied().filter(|id| due.contains(id)).collect();
+        if due.is_empty() {
+            return Err(reject("STALE", "none of these nodes has been gone for a day"));
+        }
+        for id in due {
+            let Some(failure) = self.nodes.get(&id).map(|node| node.failure) else { continue };
+            if let Some(failure) = failure {
+                self.close_failure(entry, failure, "forgotten");
+            }
+            let Some(node) = self.nodes.remove(&id) else { continue };
+            let (name, how) =
+                (node.profile.name, if node.state == NodeState::Left { "left" } else { "died" });
+            let summary = format!("{name} isn't listed any more: it {how} a day ago");
+            self.event(entry, EventType::NodeLeft, &name, summary, &[]);
+        }
+        self.forget_revocations();
+        Ok(Reply::Done)
+    }
+
+    /// Nodes that died or left a day ago. One whose death isn't recorded as a failure yet waits for that.
+    pub fn forgettable(&self, now: WallTime) -> impl Iterator<Item = NodeId> {
+        let gone = move |node: &Node| {
+            node.state != NodeState::Alive
+                && now.since_ms(node.changed_at) >= NODE_GONE_LISTED_MS
+                && (node.death.is_none() || node.failure.is_some())
+        };
+        self.nodes.iter().filter(move |(_, node)| gone(node)).map(|(id, _)| *id)
     }
 }
 

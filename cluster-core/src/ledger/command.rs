@@ -112,6 +112,11 @@ pub enum Body {
         epoch: LeaseEpoch,
     },
 
+    /// By the leader: out of the list, since they died or left a day ago. Those that came back meanwhile stay.
+    NodesForgotten {
+        nodes: Vec<NodeId>,
+    },
+
     /// A failure of a node or of one instance. Its id is this entry's index.
     FailureOpened {
         subject: Subject,

@@ -1,64 +1,46 @@
-//! Promises: from voters' words to the moment from which nothing runs under an ended lease epoch.
+//! Promises: which revocations still wait for voters' words, and whom to ask (again).
 //!
-//! A deadline needs a majority's acknowledgements, so any majority of promises contains one voter whose word covers
-//! it. The majority with the earliest end is as good a proof as any other, and the soonest.
-//!
-//! Not here: what a voter promises, and when it may (`lease`).
+//! Not here: what a voter promises and when it may, and from when on a majority of promises is proof (`lease`).
 
 use super::Effect;
 use crate::{
-    ids::{LeaseEpoch, LogId, NodeId},
+    ids::{LeaseEpoch, NodeId},
+    lease::{Collector, Groups},
     ledger::{Ledger, Promise},
     time::Instant,
 };
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Voters that didn't answer are asked again this often.
 pub const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Two clocks may run apart by one in this many: 0.1 %.
-const CLOCK_RATE_BOUND: u32 = 1_000;
-
 #[derive(Debug, Default)]
 pub struct Promises {
-    /// Each set must have its own majority.
-    voters: Vec<BTreeSet<NodeId>>,
+    voters: Groups,
     open: BTreeMap<LeaseEpoch, Collection>,
 }
 
 /// The promises for one epoch.
 #[derive(Debug)]
 struct Collection {
-    /// The entry that revoked it.
-    at: LogId,
     asked: Option<Instant>,
-    answers: BTreeMap<NodeId, Answer>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Answer {
-    /// On the leader's clock, the rate bound added.
-    runs_out: Instant,
-    remaining: Duration,
+    collector: Collector,
 }
 
 impl Promises {
     /// Another configuration has other majorities: what was collected under the old one proves nothing.
-    pub fn voters_are(&mut self, configurations: Vec<BTreeSet<NodeId>>) {
+    pub fn voters_are(&mut self, configurations: Groups) {
         if self.voters != configurations {
             self.voters = configurations;
             self.open.clear();
         }
     }
 
-    /// A word that nobody waits for is dropped. Of two words by one voter the earlier end holds: both are true.
+    /// A word that nobody waits for is dropped.
     pub fn answered(&mut self, now: Instant, voter: NodeId, epoch: LeaseEpoch, remaining: Duration) {
-        let Some(collection) = self.open.get_mut(&epoch) else { return };
-        let answer = Answer { runs_out: now + remaining + drift(remaining), remaining };
-        let kept = collection.answers.entry(voter).or_insert(answer);
-        if answer.runs_out < kept.runs_out {
-            *kept = answer;
+        if let Some(collection) = self.open.get_mut(&epoch) {
+            collection.collector.step(now, voter, remaining);
         }
     }
 
@@ -71,26 +53,22 @@ impl Promises {
     ) -> Vec<(LeaseEpoch, Vec<Promise>)> {
         self.follow(ledger);
         let mut safe = Vec::new();
-        let everyone: BTreeSet<NodeId> = self.voters.iter().flatten().copied().collect();
-        for (epoch, collection) in &mut self.open {
-            if let Some((at, proof)) = collection.proof(&self.voters)
-                && now >= at
-            {
-                safe.push((*epoch, proof));
+        for (epoch, Collection { asked, collector }) in &mut self.open {
+            if collector.safe_at().is_some_and(|at| at <= now) {
+                safe.push((*epoch, collector.promises()));
                 continue;
             }
-            let voters: Vec<NodeId> =
-                everyone.iter().copied().filter(|v| !collection.answers.contains_key(v)).collect();
-            if !voters.is_empty() && collection.asked.is_none_or(|at| now.since(at) >= ASK_AGAIN) {
-                collection.asked = Some(now);
-                effects.push(Effect::AskPromises { epoch: *epoch, at: collection.at, voters });
+            let voters = collector.pending();
+            if !voters.is_empty() && asked.is_none_or(|at| now.since(at) >= ASK_AGAIN) {
+                *asked = Some(now);
+                effects.push(Effect::AskPromises { epoch: *epoch, at: collector.revoked_at(), voters });
             }
         }
         safe
     }
 
     pub fn safe_at(&self, epoch: LeaseEpoch) -> Option<Instant> {
-        self.open.get(&epoch)?.proof(&self.voters).map(|(at, _)| at)
+        self.open.get(&epoch)?.collector.safe_at()
     }
 
     /// One collection for each revocation that isn't safe yet; no more than the ledger has.
@@ -98,44 +76,15 @@ impl Promises {
         let pending = |epoch: &LeaseEpoch| {
             ledger.revocations.get(epoch).filter(|revocation| revocation.safe_at.is_none())
         };
-        self.open.retain(|epoch, collection| pending(epoch).is_some_and(|r| r.at == collection.at));
+        self.open.retain(|epoch, c| pending(epoch).is_some_and(|r| r.at == c.collector.revoked_at()));
         for (epoch, revocation) in &ledger.revocations {
             if revocation.safe_at.is_none() {
+                let voters = &self.voters;
                 self.open.entry(*epoch).or_insert_with(|| Collection {
-                    at: revocation.at,
                     asked: None,
-                    answers: BTreeMap::new(),
+                    collector: Collector::new(revocation.at, voters.clone()),
                 });
             }
         }
     }
-}
-
-impl Collection {
-    /// When the earliest majority of every configuration runs out, and its promises; `None` while one is missing.
-    fn proof(&self, configurations: &[BTreeSet<NodeId>]) -> Option<(Instant, Vec<Promise>)> {
-        let mut safe_at = None;
-        let mut proof = BTreeMap::new();
-        for voters in configurations {
-            let mut answers: Vec<(Instant, NodeId, Duration)> = voters
-                .iter()
-                .filter_map(|voter| self.answers.get(voter).map(|a| (a.runs_out, *voter, a.remaining)))
-                .collect();
-            answers.sort();
-            let majority = answers.get(..=voters.len() / 2)?;
-            safe_at = safe_at.max(majority.last().map(|answer| answer.0));
-            proof.extend(majority.iter().map(|(_, voter, remaining)| (*voter, *remaining)));
-        }
-        let promise = |(voter, remaining)| Promise { voter, remaining_ms: whole_ms(remaining) };
-        safe_at.map(|at| (at, proof.into_iter().map(promise).collect()))
-    }
-}
-
-/// By how much the voter's clock may be slower than ours over `d`, rounded up.
-fn drift(d: Duration) -> Duration {
-    d / CLOCK_RATE_BOUND + Duration::from_nanos(1)
-}
-
-fn whole_ms(d: Duration) -> u64 {
-    u64::try_from(d.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

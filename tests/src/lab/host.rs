@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+/// In a lab of more hosts some found the cluster, and the others only know those.
+const ALL_ARE_SEEDS: usize = 25;
 /// An agent that was asked to end does so within this.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -41,6 +43,7 @@ pub fn make(
         None => free_ports(2 * plan.hosts)?.chunks(2).map(|p| ("127.0.0.1".to_owned(), p[0], p[1])).collect(),
     };
     let seeds: Vec<String> = addresses.iter().map(|(ip, port, _)| format!("{ip}:{port}")).collect();
+    let known = if plan.hosts > ALL_ARE_SEEDS { &seeds[..plan.expect] } else { &seeds };
     let host = |(at, (ip, _, http)): (usize, &(String, u16, u16))| {
         let name = format!("n{}", at + 1);
         let tls = authority.issue(&[&name, ip])?;
@@ -52,7 +55,7 @@ pub fn make(
             name,
         };
         std::fs::create_dir_all(&host.directory).map_err(LabError::io("make a host's directory"))?;
-        host.configure(&tls, &seeds, plan.expect)?;
+        host.configure(&tls, known, (known.len() == seeds.len() || at < plan.expect).then_some(plan.expect))?;
         Ok(host)
     };
     addresses.iter().enumerate().map(host).collect()
@@ -60,10 +63,11 @@ pub fn make(
 
 impl Host {
     /// Writes its agent's configuration.
-    pub fn configure(&self, tls: &Files, seeds: &[String], expect: usize) -> Result<(), LabError> {
+    pub fn configure(&self, tls: &Files, seeds: &[String], expect: Option<usize>) -> Result<(), LabError> {
+        let expect = expect.map_or_else(String::new, |count| format!("expect = {count}\n"));
         let text = format!(
             "name = \"{}\"\ncluster = \"lab\"\ndata_dir = {:?}\n[listen]\ngrpc = \"{}\"\nhttp = \"{}\"\n[join]\nseeds = \
-             {seeds:?}\nexpect = {expect}\n[tls]\nca = {:?}\ncert = {:?}\nkey = {:?}\n",
+             {seeds:?}\n{expect}[tls]\nca = {:?}\ncert = {:?}\nkey = {:?}\n",
             self.name,
             self.directory.join("data"),
             self.address,

@@ -3,17 +3,24 @@
 //! Hosts are network namespaces, or, without root, only ports on loopback. What an agent says is read through the
 //! product's own command line; what is true about workloads comes from their stamps.
 
+pub mod ask;
 pub mod certificates;
 pub mod command;
+pub mod cost;
+pub mod ears;
 pub mod error;
 mod host;
+pub mod lines;
+pub mod metrics;
 pub mod network;
 pub mod process;
 pub mod receiver;
 pub mod report;
 pub mod scenario;
+pub mod serf;
 pub mod stamp;
 pub mod state;
+pub mod throttle;
 pub mod wait;
 
 pub use error::LabError;
@@ -21,6 +28,7 @@ pub use host::Host;
 
 use certificates::{Authority, Files};
 use command::Output;
+use cost::Meter;
 use network::{HUB_ADDRESS, Network, RECEIVER_PORT};
 use receiver::Receiver;
 use state::{Failure, Failures, Status};
@@ -105,7 +113,35 @@ impl Lab {
     /// Other certificates for this host's next agent.
     pub fn reconfigure_tls(&self, host: usize, files: &Files) -> Result<(), LabError> {
         let seeds: Vec<String> = self.hosts.iter().map(|h| h.address.clone()).collect();
-        self.hosts[host].configure(files, &seeds, self.plan.expect)
+        self.hosts[host].configure(files, &seeds, Some(self.plan.expect))
+    }
+
+    /// Of the agent that runs on this host.
+    pub fn agent_pid(&self, host: usize) -> Result<i32, LabError> {
+        let host = &self.hosts[host];
+        let pid = host.pid().ok_or_else(|| LabError::Broken(format!("{} runs no agent", host.name)))?;
+        Ok(pid.cast_signed())
+    }
+
+    /// Ends what agents that were ended left to run: keepers, guards, workloads.
+    pub fn end_helpers(&self) {
+        for host in 0..self.hosts.len() {
+            if let Some(namespace) = self.network.as_ref().map(|n| n.namespace(host)) {
+                process::kill_all(|| process::in_namespace(&namespace));
+            }
+        }
+    }
+
+    /// What each host's agent and keeper have cost so far.
+    pub fn meters(&self) -> Result<Vec<Meter>, LabError> {
+        let network = self.network.as_ref().expect("this scenario asked for namespaces");
+        let traffic = network.traffic()?;
+        let meter = |at: usize| {
+            let mut pids = cost::keepers(&network.namespace(at));
+            pids.push(self.agent_pid(at)?.cast_unsigned());
+            Meter::read(&pids, traffic[at])
+        };
+        (0..self.hosts.len()).map(meter).collect()
     }
 
     /// The network, for cuts; a lab on loopback has none.
@@ -136,9 +172,20 @@ impl Lab {
 
     /// The same, showing these files.
     pub fn cli_as(&self, files: &Files, host: usize, arguments: &[&str]) -> Result<Output, LabError> {
+        self.run(self.client_as(files, host, arguments))
+    }
+
+    /// What tells this host's events as they come, to be started.
+    pub fn follow_events(&self, host: usize) -> Result<Command, LabError> {
+        let mut command = self.client_as(&self.client_files, host, &["events", "-f", "--json"]);
+        self.network.as_ref().map_or(Ok(()), |n| command::enter(&mut command, &n.hub()))?;
+        Ok(command)
+    }
+
+    fn client_as(&self, files: &Files, host: usize, arguments: &[&str]) -> Command {
         let mut command = self.client(host, arguments);
         command.arg("--ca").arg(&files.ca).arg("--cert").arg(&files.cert).arg("--key").arg(&files.key);
-        self.run(command)
+        command
     }
 
     /// The same, in plain text.

@@ -17,11 +17,15 @@ use std::{
 const NAMED: &str = "hflab";
 const NAMESPACES: &str = "/run/netns";
 /// Where the lab's own end of the bridge is.
-pub const HUB_ADDRESS: &str = "10.77.0.254";
+pub const HUB_ADDRESS: &str = "10.77.255.254";
 /// Where alerts are received.
 pub const RECEIVER_PORT: u16 = 9_000;
-/// Hosts of one lab: the address' last byte, and the kernel's shared neighbour table, allow no more by default.
-pub const MOST_HOSTS: usize = 25;
+/// Hosts of one lab.
+pub const MOST_HOSTS: usize = 500;
+/// With more hosts than this the kernel's neighbour table, which all namespaces share, is too small as it comes.
+const NEIGHBOURS_AS_THEY_COME: usize = 20;
+const NEIGHBOUR_LIMITS: [(&str, u32); 3] =
+    [("gc_thresh3", 131_072), ("gc_thresh2", 65_536), ("gc_thresh1", 32_768)];
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
@@ -34,6 +38,16 @@ pub struct Network {
     /// Hear nobody and are heard by nobody, though they run.
     silent: BTreeSet<usize>,
     loss_percent: u8,
+    _neighbours: Option<Neighbours>,
+}
+
+/// What a host's cable carried so far: frames with all headers, counted at the bridge's end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    pub sent_bytes: u64,
+    pub sent_frames: u64,
+    pub received_bytes: u64,
+    pub received_frames: u64,
 }
 
 impl Network {
@@ -42,13 +56,19 @@ impl Network {
         sweep()?;
         let prefix = format!("{NAMED}{}x{}-", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         // From here on Drop removes what was made, also when the rest fails.
-        let network =
-            Self { prefix, hosts, one_way: BTreeSet::new(), silent: BTreeSet::new(), loss_percent: 0 };
+        let network = Self {
+            prefix,
+            hosts,
+            one_way: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            loss_percent: 0,
+            _neighbours: (hosts > NEIGHBOURS_AS_THEY_COME).then(Neighbours::raise).transpose()?,
+        };
         let hub = network.hub_name();
         tool(&["ip", "netns", "add", &hub], None)?;
         ip(&hub, "link set lo up")?;
         ip(&hub, "link add br0 type bridge")?;
-        ip(&hub, &format!("addr add {HUB_ADDRESS}/24 dev br0"))?;
+        ip(&hub, &format!("addr add {HUB_ADDRESS}/16 dev br0"))?;
         ip(&hub, "link set br0 up")?;
         for host in 0..hosts {
             network.add_host(host)?;
@@ -62,7 +82,7 @@ impl Network {
         ip(&hub, &format!("link add v{host} type veth peer name eth0 netns {name}"))?;
         ip(&hub, &format!("link set v{host} master br0 up"))?;
         ip(&name, "link set lo up")?;
-        ip(&name, &format!("addr add {}/24 dev eth0", address(host)))?;
+        ip(&name, &format!("addr add {}/16 dev eth0", address(host)))?;
         ip(&name, "link set eth0 up")?;
         ip(&name, &format!("route add default via {HUB_ADDRESS}"))
     }
@@ -118,13 +138,23 @@ impl Network {
         self.write_rules()
     }
 
-    /// What this host has sent so far, with all headers, counted at the bridge's end of its cable.
-    pub fn sent_bytes(&self, host: usize) -> Result<u64, LabError> {
-        let link = format!("v{host}");
-        let text = tool(&["ip", "-j", "-s", "-n", &self.hub_name(), "link", "show", &link], None)?;
-        let links: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let bytes = links[0]["stats64"]["rx"]["bytes"].as_u64();
-        bytes.ok_or_else(|| LabError::Broken(format!("ip counts no bytes: {text}")))
+    /// Of each host.
+    pub fn traffic(&self) -> Result<Vec<Traffic>, LabError> {
+        let text = tool(&["ip", "-j", "-s", "-n", &self.hub_name(), "link", "show"], None)?;
+        let links: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
+        let of = |host: usize| {
+            let name = format!("v{host}");
+            let stats = &links.iter().find(|l| l["ifname"] == name.as_str())?["stats64"];
+            let count = |direction: &str, what: &str| stats[direction][what].as_u64();
+            Some(Traffic {
+                sent_bytes: count("rx", "bytes")?,
+                sent_frames: count("rx", "packets")?,
+                received_bytes: count("tx", "bytes")?,
+                received_frames: count("tx", "packets")?,
+            })
+        };
+        let all: Option<Vec<Traffic>> = (0..self.hosts).map(of).collect();
+        all.ok_or_else(|| LabError::Broken(format!("ip counts nothing: {text}")))
     }
 
     fn write_rules(&self) -> Result<(), LabError> {
@@ -157,6 +187,37 @@ impl Drop for Network {
     }
 }
 
+/// The kernel's neighbour table made large enough, until it is dropped.
+struct Neighbours {
+    before: Vec<(PathBuf, String)>,
+}
+
+impl Neighbours {
+    fn raise() -> Result<Self, LabError> {
+        let mut raised = Self { before: Vec::new() };
+        // The largest first: the kernel wants them in order.
+        for (name, least) in NEIGHBOUR_LIMITS {
+            let path = Path::new("/proc/sys/net/ipv4/neigh/default").join(name);
+            let was = std::fs::read_to_string(&path).map_err(LabError::io(format!("read {path:?}")))?;
+            if was.trim().parse::<u32>().is_ok_and(|limit| limit < least) {
+                std::fs::write(&path, least.to_string()).map_err(LabError::io(format!("write {path:?}")))?;
+                raised.before.push((path, was));
+            }
+        }
+        Ok(raised)
+    }
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        for (path, was) in self.before.iter().rev() {
+            if let Err(error) = std::fs::write(path, was) {
+                eprintln!("lab: can't set {} to {} again: {error}", path.display(), was.trim());
+            }
+        }
+    }
+}
+
 /// What the lab can't do on this machine, if anything: it needs root, `ip` and `nft`.
 #[must_use]
 pub fn missing() -> Option<Missing> {
@@ -171,6 +232,8 @@ pub fn missing() -> Option<Missing> {
 pub enum Missing {
     Root,
     Tool(&'static str),
+    /// Another product to be measured beside ours.
+    Peer(&'static str),
 }
 
 impl std::fmt::Display for Missing {
@@ -178,11 +241,15 @@ impl std::fmt::Display for Missing {
         match self {
             Self::Root => f.write_str("network namespaces need root"),
             Self::Tool(tool) => write!(f, "`{tool}` isn't installed (packages iproute2 and nftables)"),
+            Self::Peer(name) => {
+                write!(f, "`{name}` isn't installed, and there is nothing to measure against")
+            }
         }
     }
 }
 
-fn installed(tool: &str) -> bool {
+#[must_use]
+pub fn installed(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
 }
@@ -190,7 +257,7 @@ fn installed(tool: &str) -> bool {
 /// `10.77.0.1` is host 0's.
 #[must_use]
 pub fn address(host: usize) -> String {
-    format!("10.77.0.{}", host + 1)
+    format!("10.77.{}.{}", host / 250, host % 250 + 1)
 }
 
 fn ip(namespace: &str, arguments: &str) -> Result<(), LabError> {

@@ -1,11 +1,14 @@
 //! What a scenario found: a row for each run, what was wrong, and the usual and the worst.
 
+use super::ask::Ask;
 use std::time::Duration;
 
 #[derive(Debug, Default)]
 pub struct Report {
     pub scenario: &'static str,
+    pub ask: Ask,
     pub runs: Vec<Run>,
+    notes: Vec<String>,
 }
 
 /// One run: what was done, how long things took, and what was wrong.
@@ -36,8 +39,14 @@ impl Run {
 
 impl Report {
     #[must_use]
-    pub fn new(scenario: &'static str) -> Self {
-        Self { scenario, runs: Vec::new() }
+    pub fn new(scenario: &'static str, ask: Ask) -> Self {
+        Self { scenario, ask, ..Self::default() }
+    }
+
+    /// A figure that is no time of a run: shown now, and again at the end.
+    pub fn note(&mut self, text: String) {
+        println!("{:<14}      {text}", self.scenario);
+        self.notes.push(text);
     }
 
     /// Keeps it, and shows it at once: long scenarios should be watched.
@@ -79,13 +88,13 @@ impl Report {
             format!("{column}: median {} max {}", ms(median), ms(times.last().copied()))
         };
         let times: Vec<String> = columns.iter().map(|c| of(c)).collect();
-        format!(
-            "{}: {} runs, {} problems; ms: {}",
-            self.scenario,
-            self.runs.len(),
-            self.problems().len(),
-            times.join("; ")
-        )
+        let mut summary =
+            format!("{}: {} runs, {} problems", self.scenario, self.runs.len(), self.problems().len());
+        if !times.is_empty() {
+            summary += &format!("; ms: {}", times.join("; "));
+        }
+        self.notes.iter().for_each(|note| summary += &format!("\n  {note}"));
+        summary
     }
 }
 
@@ -99,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_summary_leaves_out_what_did_not_happen() {
-        let mut report = Report::new("lost-host");
+        let mut report = Report::new("lost-host", Ask::default());
         for time in [Some(30), None, Some(10), Some(20)] {
             let mut run = Run::new("cut");
             run.took("gap", time.map(Duration::from_millis));

@@ -8,6 +8,7 @@ pub struct Status {
     pub health: String,
     pub leader: Option<String>,
     pub term: u64,
+    pub view_epoch: u64,
     pub voters: u32,
     pub voters_online: u32,
     pub consistent: bool,
@@ -21,6 +22,8 @@ pub struct Node {
     pub name: String,
     pub state: String,
     pub voter: bool,
+    /// `up`, `stalled` or `gone`.
+    pub agent: String,
     pub incarnation: u64,
     pub lease_epoch: u64,
 }

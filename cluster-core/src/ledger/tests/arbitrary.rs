@@ -5,6 +5,7 @@
 //! forgets it only when its node confirms the end, or the epoch is safe.
 
 use super::*;
+use crate::limits::NODE_GONE_LISTED_MS;
 use proptest::{collection::vec, prelude::*, sample::select};
 
 /// A proposal in small numbers; what depends on the ledger (current epochs, generations) is mostly filled in from it,
@@ -21,6 +22,8 @@ enum Wish {
     Release { node: u64 },
     Leave { node: u64 },
     Remove { node: u64 },
+    /// After a day in which nothing else happened.
+    Forget,
     Open { subject: Subject, caused_by: Option<u64> },
     Close { nth: usize, page: bool },
     Apply { names: Vec<&'static str>, kind: Kind, replicas: u32, keep: bool, priority: u8 },
@@ -94,6 +97,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => (node.clone(), any::<bool>()).prop_map(|(node, on)| Wish::Drain { node, on }),
         1 => node.clone().prop_map(|node| Wish::Leave { node }),
         1 => node.clone().prop_map(|node| Wish::Remove { node }),
+        1 => Just(Wish::Forget),
         2 => (subject(), proptest::option::weighted(0.1, 0u64..50))
             .prop_map(|(subject, caused_by)| Wish::Open { subject, caused_by }),
         1 => (0usize..4, any::<bool>()).prop_map(|(nth, page)| Wish::Close { nth, page }),
@@ -174,6 +178,7 @@ fn proposal(ledger: &Ledger, wish: &Wish) -> Body {
         Wish::Release { node } => Body::NodeReleased { node: NodeId(*node), evidence: vec![] },
         Wish::Leave { node } => Body::NodeLeft { node: NodeId(*node), epoch: epoch_of(*node) },
         Wish::Remove { node } => Body::NodeRemoved { node: NodeId(*node), epoch: epoch_of(*node) },
+        Wish::Forget => Body::NodesForgotten { nodes: (1..5).map(NodeId).collect() },
         Wish::Open { subject, caused_by } => {
             Body::FailureOpened { subject: subject.clone(), caused_by: caused_by.map(FailureId) }
         }
@@ -364,7 +369,7 @@ proptest! {
         for (wish, passed_ms) in &wishes {
             let body = proposal(&script.ledger, wish);
             for script in [&mut script, &mut twin] {
-                script.now_ms += passed_ms;
+                script.now_ms += passed_ms + if matches!(wish, Wish::Forget) { NODE_GONE_LISTED_MS } else { 0 };
             }
             let before = script.ledger.clone();
             let reply = script.propose(body.clone());

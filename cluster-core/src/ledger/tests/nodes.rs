@@ -146,3 +146,37 @@ fn names_are_checked_before_they_stand_in_the_ledger() {
         "INVALID"
     );
 }
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+#[test]
+fn who_died_or_left_a_day_ago_is_forgotten_and_nobody_else() {
+    let mut script = Script::with(&["n1", "n2", "n3", "n4"]);
+    let all = Body::NodesForgotten { nodes: ["n1", "n2", "n3", "n4"].map(id).to_vec() };
+    script.dies("n1");
+    let failure = script.opens(Subject::Node(id("n1")));
+    script.ok(Body::NodeLeft { node: id("n2"), epoch: script.epoch("n2") });
+    script.now_ms += DAY_MS - 1;
+    assert_eq!(script.refused(all.clone()), "STALE");
+    script.dies("n3");
+    script.opens(Subject::Node(id("n3")));
+    script.now_ms += 1;
+    script.ok(all.clone());
+    assert_eq!(script.ledger.nodes.keys().copied().collect::<Vec<_>>(), [id("n3"), id("n4")]);
+    assert_eq!(script.failure(failure).state, FailureState::Recovered);
+    assert_eq!(script.refused(all), "STALE");
+    assert!(matches!(script.ok(node_up("n1", 2, None)), Reply::Epoch(_)), "it may come back as a new one");
+}
+
+#[test]
+fn who_came_back_in_time_and_whose_death_is_unrecorded_stay() {
+    let mut script = Script::with(&["n1", "n2"]);
+    script.dies("n1");
+    script.dies("n2");
+    script.now_ms += DAY_MS;
+    let due: Vec<NodeId> = script.ledger.forgettable(WallTime(script.now_ms)).collect();
+    assert_eq!(due, [], "their failures must be opened first");
+    script.opens(Subject::Node(id("n1")));
+    script.ok(node_up("n1", 2, None));
+    assert_eq!(script.refused(Body::NodesForgotten { nodes: vec![id("n1"), id("n2")] }), "STALE");
+}

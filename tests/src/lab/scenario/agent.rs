@@ -1,6 +1,6 @@
 //! The agent's process dies and its host lives: for a moment, and for good.
 
-use super::{FIVE, SETTLES, check_at_most_once, in_lab, stampers};
+use super::{AGENT_TIMEOUT, FIVE, SETTLES, check_at_most_once, in_lab, stampers};
 use crate::lab::{
     Lab, LabError,
     process::is_alive,
@@ -86,7 +86,7 @@ fn kill_for_good(lab: &mut Lab, host: usize, before: &Status, workloads: &[Strin
     let mut run = Run::new(format!("kill the agent of {name}, {} moved", moved.len()));
     let killed = Instant::now();
     lab.hosts[host].kill();
-    lab.until((host + 1) % 5, "its work elsewhere", SETTLES, |s| {
+    lab.until((host + 1) % 5, "its work elsewhere", AGENT_TIMEOUT + SETTLES, |s| {
         s.node(&name).is_some_and(|n| n.state == "dead")
             && moved.iter().all(|w| on(s, w).is_some_and(|node| node != name))
     })?;

@@ -1,5 +1,4 @@
-//! What a keeper is for: its agent is frozen, or dead for a while, or it dies itself, and nothing happens to what runs;
-//! and what stays true when both are gone.
+//! What must hold when a keeper dies: alone, and together with its agent. (Agents that freeze or die: `frozen`, `agent`.)
 
 use super::{FIVE, SETTLES, agent::same, check_at_most_once, in_lab, stampers};
 use crate::lab::{
@@ -11,40 +10,11 @@ use crate::lab::{
 };
 use std::time::{Duration, Instant};
 
-const FROZEN_FOR: Duration = Duration::from_secs(30);
-const DEAD_FOR: Duration = Duration::from_secs(20);
 /// Longer than lease and detection: what was to happen has happened.
 const WATCHED: Duration = Duration::from_secs(4);
 /// The lease of profile `lan`, and what a busy machine may take to end a process tree at its end.
 const LEASE: Duration = Duration::from_secs(2);
 const KILLED_WITHIN: Duration = Duration::from_millis(500);
-
-/// An agent is stopped for half a minute. Expects a cut that takes a host whose keeper answers for alive: as long as
-/// silence alone declares a node dead, its epoch is revoked after some two seconds, and its work moves.
-pub fn frozen(report: &mut Report, count: usize) -> Result<(), LabError> {
-    rounds(report, count, |lab, host, before| {
-        let mut run = Run::new(format!("stop the agent of {}", lab.hosts[host].name));
-        lab.hosts[host].signal(libc::SIGSTOP);
-        before.watch(lab, host, FROZEN_FOR, &mut run);
-        lab.hosts[host].signal(libc::SIGCONT);
-        Ok(run)
-    })
-}
-
-/// An agent is killed, and started again after a while. Expects the same of the cut as `frozen`.
-pub fn late(report: &mut Report, count: usize) -> Result<(), LabError> {
-    rounds(report, count, |lab, host, before| {
-        let mut run = Run::new(format!("kill the agent of {}, start it late", lab.hosts[host].name));
-        let keeper = keeper_of(lab, host)?;
-        lab.hosts[host].kill();
-        before.watch(lab, host, DEAD_FOR, &mut run);
-        lab.start(host)?;
-        lab.until(host, "the agent to know the cluster again", SETTLES, |s| s.consistent)?;
-        let now = keeper_of(lab, host)?;
-        run.check(now == keeper, || format!("the keeper was pid {keeper}, and is {now}: not adopted"));
-        Ok(run)
-    })
-}
 
 /// A keeper is killed; its agent starts another one well within the lease.
 pub fn killed(report: &mut Report, count: usize) -> Result<(), LabError> {

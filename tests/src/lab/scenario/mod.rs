@@ -1,24 +1,34 @@
 //! What the lab does to a cluster, one file a kind of harm. Each scenario says what must hold, and measures.
 
 mod agent;
+mod detect;
+mod frozen;
+mod half;
 mod keeper;
 mod leader;
 mod leave;
+mod loss;
 mod lost_host;
+mod many;
 mod partition;
 mod quiet;
+mod removed;
 mod restart;
+mod starved;
 mod tls;
 mod writes;
 
 use super::{
     Lab, LabError, Plan,
-    network::{Missing, missing},
+    ask::Ask,
+    network::{Missing, installed, missing},
     report::{Report, Run},
     stamp::Stamps,
 };
 use std::time::Duration;
 
+/// An agent that is gone or stalled for longer than this costs its node the work.
+const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Anything that the cluster does by itself is done within this, on a busy machine, too.
 const SETTLES: Duration = Duration::from_secs(30);
 
@@ -30,6 +40,8 @@ pub struct Scenario {
     /// How often it is done when nobody says otherwise.
     pub usual: usize,
     pub namespaces: bool,
+    /// Another product that must be installed.
+    pub peer: Option<&'static str>,
     run: fn(&mut Report, usize) -> Result<(), LabError>,
 }
 
@@ -40,6 +52,7 @@ pub const ALL: &[Scenario] = &[
         short: 2,
         usual: 20,
         namespaces: true,
+        peer: None,
         run: lost_host::run,
     },
     Scenario {
@@ -48,6 +61,7 @@ pub const ALL: &[Scenario] = &[
         short: 2,
         usual: 10,
         namespaces: true,
+        peer: None,
         run: leader::run,
     },
     Scenario {
@@ -56,6 +70,7 @@ pub const ALL: &[Scenario] = &[
         short: 1,
         usual: 5,
         namespaces: true,
+        peer: None,
         run: partition::minority,
     },
     Scenario {
@@ -64,6 +79,7 @@ pub const ALL: &[Scenario] = &[
         short: 1,
         usual: 5,
         namespaces: true,
+        peer: None,
         run: partition::voters_cut,
     },
     Scenario {
@@ -72,6 +88,7 @@ pub const ALL: &[Scenario] = &[
         short: 2,
         usual: 10,
         namespaces: true,
+        peer: None,
         run: agent::restart,
     },
     Scenario {
@@ -80,23 +97,8 @@ pub const ALL: &[Scenario] = &[
         short: 1,
         usual: 5,
         namespaces: true,
+        peer: None,
         run: agent::gone,
-    },
-    Scenario {
-        name: "agent-frozen",
-        about: "an agent is stopped for half a minute: its workload keeps pid and generation, nothing moves",
-        short: 1,
-        usual: 5,
-        namespaces: true,
-        run: keeper::frozen,
-    },
-    Scenario {
-        name: "agent-late",
-        about: "an agent is killed and started after twenty seconds: as above, and its keeper is adopted",
-        short: 1,
-        usual: 5,
-        namespaces: true,
-        run: keeper::late,
     },
     Scenario {
         name: "keeper-killed",
@@ -104,6 +106,7 @@ pub const ALL: &[Scenario] = &[
         short: 2,
         usual: 10,
         namespaces: true,
+        peer: None,
         run: keeper::killed,
     },
     Scenario {
@@ -112,6 +115,7 @@ pub const ALL: &[Scenario] = &[
         short: 1,
         usual: 5,
         namespaces: true,
+        peer: None,
         run: keeper::both,
     },
     Scenario {
@@ -120,6 +124,7 @@ pub const ALL: &[Scenario] = &[
         short: 2,
         usual: 10,
         namespaces: true,
+        peer: None,
         run: restart::run,
     },
     Scenario {
@@ -128,15 +133,80 @@ pub const ALL: &[Scenario] = &[
         short: 1,
         usual: 3,
         namespaces: true,
+        peer: None,
         run: leave::run,
     },
     Scenario {
-        name: "loss",
-        about: "one packet of five is lost everywhere: nobody dies of it, nothing is stopped",
-        short: 1,
-        usual: 6,
+        name: "detect",
+        about: "a host falls silent, with 3 and 10 agents: suspected, declared dead, known to all",
+        short: 2,
+        usual: 20,
         namespaces: true,
-        run: quiet::loss,
+        peer: None,
+        run: detect::run,
+    },
+    Scenario {
+        name: "versus-serf",
+        about: "the same with real serf in the same namespaces: how many times faster",
+        short: 1,
+        usual: 10,
+        namespaces: true,
+        peer: Some("serf"),
+        run: detect::versus_serf,
+    },
+    Scenario {
+        name: "loss",
+        about: "ten agents, 20 % and 30 % of all packets lost: nobody dies, and at 20 % nothing is stopped",
+        short: 1,
+        usual: 1,
+        namespaces: true,
+        peer: None,
+        run: loss::run,
+    },
+    Scenario {
+        name: "starved",
+        about: "an agent at a tenth of a core: it isn't declared dead, and nobody else is suspected",
+        short: 1,
+        usual: 3,
+        namespaces: true,
+        peer: None,
+        run: starved::run,
+    },
+    Scenario {
+        name: "frozen",
+        about: "an agent stopped or killed for a while: nothing moves, people are told; for good, or its host silent: moved",
+        short: 1,
+        usual: 1,
+        namespaces: true,
+        peer: None,
+        run: frozen::run,
+    },
+    Scenario {
+        name: "removed",
+        about: "a node that an operator removed doesn't come back by gossip",
+        short: 1,
+        usual: 3,
+        namespaces: true,
+        peer: None,
+        run: removed::run,
+    },
+    Scenario {
+        name: "half",
+        about: "a node that reaches half of the others: no storm, at most two views",
+        short: 1,
+        usual: 4,
+        namespaces: true,
+        peer: None,
+        run: half::run,
+    },
+    Scenario {
+        name: "many",
+        about: "two hundred agents on this machine: one view soon, a lost one found, calm for ten minutes",
+        short: 1,
+        usual: 1,
+        namespaces: true,
+        peer: None,
+        run: many::run,
     },
     Scenario {
         name: "idle",
@@ -144,6 +214,7 @@ pub const ALL: &[Scenario] = &[
         short: 1,
         usual: 1,
         namespaces: true,
+        peer: None,
         run: quiet::idle,
     },
     Scenario {
@@ -152,6 +223,7 @@ pub const ALL: &[Scenario] = &[
         short: 2,
         usual: 20,
         namespaces: false,
+        peer: None,
         run: writes::run,
     },
     Scenario {
@@ -160,6 +232,7 @@ pub const ALL: &[Scenario] = &[
         short: 1,
         usual: 1,
         namespaces: false,
+        peer: None,
         run: tls::run,
     },
 ];
@@ -168,13 +241,14 @@ impl Scenario {
     /// Why it can't run here, if it can't.
     #[must_use]
     pub fn missing(&self) -> Option<Missing> {
-        if self.namespaces { missing() } else { None }
+        let peer = || self.peer.filter(|p| !installed(p)).map(Missing::Peer);
+        self.namespaces.then(missing).flatten().or_else(peer)
     }
 
     /// Does it so many times. What was measured until an error is in the report, too.
     #[must_use]
-    pub fn run(&self, count: usize) -> Report {
-        let mut report = Report::new(self.name);
+    pub fn run(&self, count: usize, ask: Ask) -> Report {
+        let mut report = Report::new(self.name, ask);
         if let Err(error) = (self.run)(&mut report, count) {
             let mut run = Run::new("the scenario itself");
             run.problems.push(error.to_string());
@@ -189,11 +263,25 @@ const FIVE: Plan = Plan { hosts: 5, expect: 5, namespaces: true };
 /// Five hosts, three of them voters.
 const THREE_OF_FIVE: Plan = Plan { hosts: 5, expect: 3, namespaces: true };
 
-/// Runs `body`, and leaves the lab's files for a person when it fails.
+/// So many hosts, all founders.
+const fn of(hosts: usize) -> Plan {
+    Plan { hosts, expect: hosts, namespaces: true }
+}
+
+/// So many hosts, of which some found the cluster.
+const fn of_founders(hosts: usize, expect: usize) -> Plan {
+    Plan { hosts, expect, namespaces: true }
+}
+
+/// Runs `body` in a cluster that stands, and leaves the lab's files for a person when it fails.
 fn in_lab(plan: Plan, body: impl FnOnce(&mut Lab) -> Result<(), LabError>) -> Result<(), LabError> {
+    in_empty_lab(plan, |lab| lab.found().and_then(|()| body(lab)))
+}
+
+/// The same before any agent was started.
+fn in_empty_lab(plan: Plan, body: impl FnOnce(&mut Lab) -> Result<(), LabError>) -> Result<(), LabError> {
     let mut lab = Lab::new(plan)?;
-    let founded = lab.found();
-    let done = founded.and_then(|()| body(&mut lab));
+    let done = body(&mut lab);
     if done.is_err() {
         lab.keep_files();
     }
