@@ -163,9 +163,6 @@ impl Leader {
 
     /// The cut: one decision for all of them.
     pub fn declare(&self, ledger: &Ledger, verdicts: Vec<Verdict>) {
-        let wall = clock::wall();
-        let ago =
-            |d: Duration| WallTime(wall.0.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)));
         let death = |v: Verdict| Death {
             epoch: ledger.nodes.get(&v.node).map_or(LeaseEpoch(0), |n| n.epoch),
             node: v.node,
@@ -179,6 +176,11 @@ impl Leader {
         if !deaths.is_empty() {
             self.propose_confirmed(Body::NodesDead { deaths });
         }
+    }
+
+    /// What enough observers found of a node's agent. As with a death: a leader that is cut off finds much.
+    pub fn tell(&self, body: Body) {
+        self.propose_confirmed(body);
     }
 
     /// Nodes that live, hold work, and whom no majority of voters acknowledged for a lease time.
@@ -198,9 +200,7 @@ impl Leader {
             }
             let age = loss.last_acked.map(|at| now.since(at));
             let ago = age.unwrap_or_default();
-            let wall = clock::wall();
-            let last_seen_at =
-                WallTime(wall.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
+            let last_seen_at = self::ago(ago);
             let name = ledger.node_name(loss.node);
             let since = age.map_or_else(|| "this term".to_owned(), |a| format!("{:.2} s", a.as_secs_f64()));
             let evidence = vec![format!(
@@ -322,6 +322,11 @@ impl Leader {
             }
         });
     }
+}
+
+/// The wall's time so long ago.
+pub fn ago(d: Duration) -> WallTime {
+    WallTime(clock::wall().0.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
 }
 
 async fn write(consensus: &Consensus, command: Vec<u8>, kind: &str) {

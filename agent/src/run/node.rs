@@ -217,6 +217,7 @@ impl Node {
             Input::Stream(event) => self.stream(now, event),
             Input::Report(sent) => self.reported(now, *sent),
             Input::AckAges(voter, ages) => self.ack_ages(now, voter, ages),
+            Input::Sensed(sensed) => self.sensed(now, sensed),
             Input::Probed(probed) => {
                 let keeper::prober::Probed { peer, nonce, agent } = probed;
                 self.gossip(now, membership::Event::ProbeAnswered { peer, nonce, agent });
@@ -305,6 +306,12 @@ impl Node {
             self.cut(now, cut::Event::View(view));
             let members = &self.members;
             self.reports.keep(|node| members.member(node).is_some());
+        }
+        let down = replica.read(Ledger::agents_down);
+        let timeout = replica.read(|l| l.cluster.as_ref().map(|c| c.settings.agent_timeout_ms));
+        if let Some(timeout) = timeout {
+            let timeout = Duration::from_millis(timeout);
+            self.cut(now, cut::Event::Agents { timeout, down });
         }
         replica.read(|ledger| {
             self.agree_on_times(ledger);

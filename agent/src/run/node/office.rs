@@ -4,12 +4,16 @@
 //! Not here: what a leader does (`run::leader`), and who is dead (`cluster_core::cut`).
 
 use super::Node;
-use crate::{consensus, run::leader::Leader, wire::findings::SentReport};
+use crate::{
+    consensus,
+    run::leader::{Leader, ago},
+    wire::findings::SentReport,
+};
 use cluster_core::{
     cut,
     ids::{LeaseEpoch, NodeId},
     lease::Groups,
-    ledger::Ledger,
+    ledger::{Body, Ledger},
     recovery::LiveView,
     time::Instant,
 };
@@ -67,7 +71,11 @@ impl Node {
                 cut::Effect::Declare(verdicts) => {
                     self.lead(|leader, ledger, _| leader.declare(ledger, verdicts));
                 }
-                cut::Effect::AgentState { .. } => {}
+                cut::Effect::AgentState { node, incarnation, state, last_seen, observers, evidence } => {
+                    let since = ago(last_seen);
+                    let body = Body::AgentState { node, incarnation, state, since, observers, evidence };
+                    self.lead(|leader, _, _| leader.tell(body));
+                }
             }
         }
     }

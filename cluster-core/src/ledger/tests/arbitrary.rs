@@ -12,33 +12,107 @@ use proptest::{collection::vec, prelude::*, sample::select};
 /// so that the scripts go somewhere, and sometimes made up.
 #[derive(Clone, Debug)]
 enum Wish {
-    Up { node: u64, boot: u64, honest: bool },
-    Dead { nodes: Vec<u64> },
-    LeaseLost { node: u64 },
-    Safe { nth: usize },
-    Drain { node: u64, on: bool },
-    Agent { node: u64, incarnation: u64, state: AgentState },
-    HoldBack { node: u64, drain: bool },
-    Release { node: u64 },
-    Leave { node: u64 },
-    Remove { node: u64 },
+    Up {
+        node: u64,
+        boot: u64,
+        honest: bool,
+    },
+    Dead {
+        nodes: Vec<u64>,
+    },
+    LeaseLost {
+        node: u64,
+    },
+    Safe {
+        nth: usize,
+    },
+    Drain {
+        node: u64,
+        on: bool,
+    },
+    Agent {
+        node: u64,
+        incarnation: u64,
+        state: AgentState,
+    },
+    HoldBack {
+        node: u64,
+        drain: bool,
+    },
+    Release {
+        node: u64,
+    },
+    Leave {
+        node: u64,
+    },
+    Remove {
+        node: u64,
+    },
     /// After a day in which nothing else happened.
     Forget,
-    Open { subject: Subject, caused_by: Option<u64> },
-    Close { nth: usize, page: bool },
-    Apply { names: Vec<&'static str>, kind: Kind, replicas: u32, keep: bool, priority: u8 },
-    Stop { name: &'static str },
-    Start { name: &'static str },
-    Delete { name: &'static str },
-    Place { name: &'static str, index: u32, node: u64, honest: bool },
-    Evict { nth: usize },
-    Report { nth: usize, report: Report },
-    Stale { name: &'static str, node: u64, generation: u64, report: Report },
-    Raise { key: u8 },
-    End { key: u8 },
-    Channels { names: Vec<&'static str> },
-    Intend { nth: usize, resolved: bool, attempt: Option<u32> },
-    Sent { nth: usize, resolved: bool, attempt: Option<u32>, outcome: SendOutcome },
+    Open {
+        subject: Subject,
+        caused_by: Option<u64>,
+    },
+    Close {
+        nth: usize,
+        page: bool,
+    },
+    Apply {
+        names: Vec<&'static str>,
+        kind: Kind,
+        replicas: u32,
+        keep: bool,
+        priority: u8,
+    },
+    Stop {
+        name: &'static str,
+    },
+    Start {
+        name: &'static str,
+    },
+    Delete {
+        name: &'static str,
+    },
+    Place {
+        name: &'static str,
+        index: u32,
+        node: u64,
+        honest: bool,
+    },
+    Evict {
+        nth: usize,
+    },
+    Report {
+        nth: usize,
+        report: Report,
+    },
+    Stale {
+        name: &'static str,
+        node: u64,
+        generation: u64,
+        report: Report,
+    },
+    Raise {
+        key: u8,
+    },
+    End {
+        key: u8,
+    },
+    Channels {
+        names: Vec<&'static str>,
+    },
+    Intend {
+        nth: usize,
+        resolved: bool,
+        attempt: Option<u32>,
+    },
+    Sent {
+        nth: usize,
+        resolved: bool,
+        attempt: Option<u32>,
+        outcome: SendOutcome,
+    },
 }
 
 fn name() -> impl Strategy<Value = &'static str> {
