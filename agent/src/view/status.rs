@@ -182,11 +182,12 @@ impl View<'_> {
         }
     }
 
-    /// Voters that are heard from here, this agent among them.
+    /// Voters that are heard from here and whose agents are up, this one among them.
     fn voters_online(&self) -> Vec<NodeId> {
         let heard = |id: &NodeId| *id == self.me.node || self.live.members.contains_key(id);
         let voters = self.live.voters.keys().copied();
-        voters.filter(|id| heard(id) && self.state(*id) == State::Alive).collect()
+        let up = |id: &NodeId| self.agent(*id, self.state(*id)) == v1::AgentState::Up;
+        voters.filter(|id| heard(id) && self.state(*id) == State::Alive && up(id)).collect()
     }
 }
 
