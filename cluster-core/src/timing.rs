@@ -12,6 +12,11 @@ pub struct Timing {
     pub suspect_floor: Duration,
     /// Silence that is always suspicious.
     pub suspect_ceiling: Duration,
+    /// A second opinion: so many probes, so far apart; others are asked after `help_after`; the verdict is due after `opinion`.
+    pub probes: u32,
+    pub probe_every: Duration,
+    pub help_after: Duration,
+    pub opinion: Duration,
     /// How long a lease runs from the sending of the renewal that a majority acknowledged.
     pub lease: Duration,
     /// Between two renewals while all is well.
@@ -21,6 +26,10 @@ pub struct Timing {
     pub renew_hurry_after: Duration,
     /// How long the cut waits for other subjects that may belong to the same outage.
     pub cut_coalesce: Duration,
+    /// After this long between the watermarks the leader asks the others.
+    pub cut_poll_after: Duration,
+    /// An agent that is gone or stalled for so long, though its host lives, is told to people.
+    pub agent_down_after: Duration,
     /// Raft's.
     pub raft_heartbeat: Duration,
     pub election_min: Duration,
@@ -35,13 +44,19 @@ const fn ms(ms: u64) -> Duration {
 pub const LAN: Timing = Timing {
     name: "lan",
     heartbeat: ms(400),
-    suspect_floor: ms(900),
-    suspect_ceiling: ms(1_400),
+    suspect_floor: ms(650),
+    suspect_ceiling: ms(1_000),
+    probes: 10,
+    probe_every: ms(30),
+    help_after: ms(150),
+    opinion: ms(350),
     lease: ms(2_000),
     renew_every: ms(250),
     renew_hurry: ms(50),
     renew_hurry_after: ms(400),
     cut_coalesce: ms(50),
+    cut_poll_after: ms(300),
+    agent_down_after: ms(10_000),
     raft_heartbeat: ms(100),
     election_min: ms(200),
     election_max: ms(400),
@@ -54,13 +69,19 @@ pub const LOCAL: Timing = Timing { name: "local", ..LAN };
 pub const WAN: Timing = Timing {
     name: "wan",
     heartbeat: ms(1_000),
-    suspect_floor: ms(3_000),
-    suspect_ceiling: ms(4_500),
+    suspect_floor: ms(2_000),
+    suspect_ceiling: ms(3_000),
+    probes: 10,
+    probe_every: ms(90),
+    help_after: ms(450),
+    opinion: ms(1_200),
     lease: ms(8_000),
     renew_every: ms(1_000),
     renew_hurry: ms(250),
     renew_hurry_after: ms(1_500),
     cut_coalesce: ms(200),
+    cut_poll_after: ms(900),
+    agent_down_after: ms(10_000),
     raft_heartbeat: ms(250),
     election_min: ms(1_500),
     election_max: ms(3_000),

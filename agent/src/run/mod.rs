@@ -368,6 +368,8 @@ fn record_of(identity: &Identity, config: &AgentConfig, incarnation: Incarnation
         state: MemberState::Alive,
         session: identity.session,
         agent: AgentState::Up,
+        revision: 0,
+        sick: None,
         name: identity.name.clone(),
         address: identity.address.clone(),
         http: Some(config.listen.http.to_string()),

@@ -35,7 +35,7 @@ use cluster_core::{
     ids::{BootId, LogId, NodeId, ViewEpoch},
     lease::Groups,
     ledger::{Event, Ledger},
-    membership::{self, MemberRecord, Membership, View, tick_every},
+    membership::{self, MemberRecord, Membership, Roll, View, tick_every},
     recovery::{self, LiveView},
     time::Instant,
     timing::Timing,
@@ -223,9 +223,6 @@ impl Node {
         }
         let Beat { heartbeat, ack_ages, .. } = beat;
         let from = heartbeat.from;
-        let mut cuts = Vec::new();
-        self.cut.step(now, cut::Event::Report(heartbeat.report()), &mut cuts);
-        self.declare(cuts);
         let mut effects = Vec::new();
         self.members.step(now, membership::Event::Heartbeat(heartbeat), &mut effects);
         self.carry_out(now, effects);
@@ -250,7 +247,6 @@ impl Node {
             self.members.step(now, membership::Event::Tick, &mut effects);
             self.carry_out(now, effects);
             let mut cuts = Vec::new();
-            self.cut.step(now, cut::Event::Report(self.members.report(now)), &mut cuts);
             self.cut.step(now, cut::Event::Tick, &mut cuts);
             self.declare(cuts);
             if let Some(leader) = &mut self.leader {
@@ -329,7 +325,8 @@ impl Node {
     fn declare(&mut self, effects: Vec<cut::Effect>) {
         for effect in effects {
             match effect {
-                cut::Effect::Suspected { .. } => {}
+                cut::Effect::Suspected { .. } | cut::Effect::Poll { .. } | cut::Effect::AgentState { .. } => {
+                }
                 cut::Effect::Declare(verdicts) => {
                     self.lead(|leader, ledger, _| leader.declare(ledger, verdicts));
                 }
@@ -353,8 +350,9 @@ impl Node {
             self.seen_view = Some(seen);
             // Carried out after the ledger is let go: what follows may look at it again.
             let view = replica.read(|ledger| View::from(ledger));
+            let roll = Arc::new(Roll::of(&view));
             let mut effects = Vec::new();
-            self.members.step(now, membership::Event::View(view.clone()), &mut effects);
+            self.members.step(now, membership::Event::View(roll), &mut effects);
             self.carry_out(now, effects);
             let mut cuts = Vec::new();
             self.cut.step(now, cut::Event::View(view), &mut cuts);

@@ -6,7 +6,10 @@ use super::peer::{role_number, role_of};
 use cluster_core::{
     ids::{BootId, ClusterId, Incarnation, LeaseEpoch, LogId, NodeId, SessionId, ViewEpoch},
     lease::{Refusal, Renewal, Verdict},
-    membership::{AgentState, Exchange, Heartbeat, MemberRecord, MemberState, Silence},
+    limits::clip,
+    membership::{
+        AgentState, Exchange, Heartbeat, MemberRecord, MemberState, SICK_BYTES, VITALS_MAX, Vitals, VitalsOf,
+    },
 };
 use holdfast_proto::internal as pb;
 use std::time::Duration;
@@ -59,7 +62,7 @@ pub fn beat_to_wire(beat: &Beat) -> pb::Heartbeat {
             Exchange::Answer => 2,
         },
         deltas: h.deltas.iter().map(record_to_wire).collect(),
-        silences: h.silences.iter().map(silence_to_wire).collect(),
+        vitals: h.vitals.iter().map(vitals_to_wire).collect(),
         ack_ages: beat
             .ack_ages
             .iter()
@@ -85,7 +88,7 @@ pub fn beat_from_wire(w: pb::Heartbeat) -> Result<Beat, Unknown> {
         view: ViewEpoch(w.view_epoch),
         exchange,
         deltas: w.deltas.into_iter().map(record_from_wire).collect::<Result<_, _>>()?,
-        silences: w.silences.into_iter().map(silence_from_wire).collect(),
+        vitals: w.vitals.into_iter().take(VITALS_MAX).map(vitals_from_wire).collect(),
     };
     let age = |a: pb::AckAge| (NodeId(a.node), LeaseEpoch(a.epoch), Duration::from_micros(a.age_us));
     Ok(Beat {
@@ -96,21 +99,35 @@ pub fn beat_from_wire(w: pb::Heartbeat) -> Result<Beat, Unknown> {
     })
 }
 
-fn silence_to_wire(s: &Silence) -> pb::Silence {
-    pb::Silence {
-        node: s.node.0,
-        silence_us: micros(s.silence),
-        never: s.never,
-        ended_us: s.ended.map(micros),
+fn vitals_to_wire(of: &VitalsOf) -> pb::Vitals {
+    let v = of.vitals;
+    pb::Vitals {
+        node: of.node.0,
+        incarnation: of.incarnation.0,
+        revision: of.revision,
+        load: v.load.into(),
+        memory: v.memory.into(),
+        cpu_pressure: v.cpu_pressure.into(),
+        memory_pressure: v.memory_pressure.into(),
+        io_pressure: v.io_pressure.into(),
+        health: v.health.into(),
     }
 }
 
-fn silence_from_wire(w: pb::Silence) -> Silence {
-    Silence {
+fn vitals_from_wire(w: pb::Vitals) -> VitalsOf {
+    let per_mille = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+    VitalsOf {
         node: NodeId(w.node),
-        silence: Duration::from_micros(w.silence_us),
-        never: w.never,
-        ended: w.ended_us.map(Duration::from_micros),
+        incarnation: Incarnation(w.incarnation),
+        revision: w.revision,
+        vitals: Vitals {
+            load: per_mille(w.load),
+            memory: per_mille(w.memory),
+            cpu_pressure: per_mille(w.cpu_pressure),
+            memory_pressure: per_mille(w.memory_pressure),
+            io_pressure: per_mille(w.io_pressure),
+            health: u8::try_from(w.health).unwrap_or(u8::MAX),
+        },
     }
 }
 
@@ -136,6 +153,8 @@ pub(super) fn record_to_wire(r: &MemberRecord) -> pb::Record {
             AgentState::Stalled => 1,
             AgentState::Gone => 2,
         },
+        revision: r.revision,
+        sick: r.sick.clone(),
     }
 }
 
@@ -157,6 +176,8 @@ pub(super) fn record_from_wire(w: pb::Record) -> Result<MemberRecord, Unknown> {
             2 => AgentState::Gone,
             number => return Err(Unknown { what: "state of an agent", number }),
         },
+        revision: w.revision,
+        sick: w.sick.map(|reason| clip(&reason, SICK_BYTES)),
         name: w.name,
         address: w.address,
         http: w.http,
@@ -236,6 +257,8 @@ mod tests {
             state: MemberState::Suspect,
             session: SessionId(3),
             agent: AgentState::Stalled,
+            revision: 4,
+            sick: Some("its disk is full".into()),
             name: "n1".into(),
             address: "n1:7400".into(),
             http: Some("n1:7401".into()),
@@ -255,11 +278,18 @@ mod tests {
                 view: ViewEpoch(9),
                 exchange: Exchange::Answer,
                 deltas: vec![record],
-                silences: vec![Silence {
+                vitals: vec![VitalsOf {
                     node: NodeId(1),
-                    silence: Duration::from_micros(10),
-                    never: true,
-                    ended: Some(Duration::from_micros(11)),
+                    incarnation: Incarnation(2),
+                    revision: 3,
+                    vitals: Vitals {
+                        load: 1,
+                        memory: 2,
+                        cpu_pressure: 3,
+                        memory_pressure: 4,
+                        io_pressure: 5,
+                        health: 6,
+                    },
                 }],
             },
             ack_ages: vec![(NodeId(1), LeaseEpoch(12), Duration::from_micros(13))],

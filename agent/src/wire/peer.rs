@@ -223,6 +223,8 @@ pub(super) fn record(a: &Acquaintance) -> pb::Record {
         version: a.version.clone(),
         session: a.session.0,
         agent: 0,
+        revision: 0,
+        sick: None,
         http: None,
     }
 }

@@ -1,20 +1,23 @@
-//! Edge: how long one peer has been silent to this agent, and whether that is odd for this peer.
+//! Edge: how long one peer has been silent to this agent, and from when on that is odd for this peer.
 //!
 //! Phi accrual (Hayashibara et al., SRDS 2004, section 4): the gaps between its last heartbeats are taken as normally
-//! distributed; phi is how many decimal places of luck it would take for the next one to be merely late. A floor and a
-//! ceiling bound what the history can say. A stream's end is suspicious at once. What this agent slept through is not
-//! held against the peer (`credit`). All of it is local judgement: it leads to a word for people, never to a decision.
+//! distributed; phi is how many decimal places of luck it would take for the next one to be merely late. The silence at
+//! which phi is high enough is worked out when a heartbeat comes, so that asking costs nothing. A floor and a ceiling
+//! bound what the history can say. A stream's end is odd at once. What this agent slept through is not held against the
+//! peer (`credit`). All of it only leads to a second opinion, never to a decision.
 
 use crate::{ids::SessionId, time::Instant, timing::Timing};
 use core::time::Duration;
 use std::collections::VecDeque;
 
-/// Gaps remembered: at 400 ms half a minute.
-const GAPS_MAX: usize = 64;
-/// One wrong suspicion in 10^8 heartbeats, were gaps truly normal.
-const PHI_SUSPECT: f64 = 8.0;
-/// Doublings of patience with a peer that others hear and this agent doesn't.
-const PATIENCE_MAX: u32 = 6;
+/// Gaps remembered: at 400 ms thirteen seconds.
+const GAPS_MAX: usize = 32;
+/// Longer gaps count as so many heartbeats: one outage must not make the peer unsuspicious for long.
+const GAP_HEARTBEATS_MAX: u32 = 8;
+/// Deviations above the mean at which phi is 8: one in 10^8 heartbeats, were gaps truly normal.
+pub(super) const DEVIATIONS: f64 = 5.226;
+/// The least deviation, in heartbeats: the scheduler's noise and the ticks'.
+pub(super) const DEVIATION_MIN: f64 = 0.1;
 
 #[derive(Clone, Debug)]
 pub struct Edge {
@@ -23,12 +26,17 @@ pub struct Edge {
     heard_at: Option<Instant>,
     /// What this agent slept through since the last sign.
     credit: Duration,
-    gaps: VecDeque<Duration>,
+    /// The last moment at which there was nothing odd, and what this agent slept through since.
+    fair_at: Instant,
+    fair_credit: Duration,
+    /// So long after `fair_at` it is odd.
+    limit: Duration,
+    /// In microseconds, with their sum and the sum of their squares.
+    gaps: VecDeque<u32>,
+    sum: u64,
+    squares: u64,
     open: bool,
     ended_at: Option<Instant>,
-    /// When the peer last refuted a suspicion, by way of others.
-    vouched_at: Option<Instant>,
-    refutations: u32,
     session: Option<SessionId>,
     /// The number of the last heartbeat taken of that session.
     seq: u64,
@@ -36,16 +44,19 @@ pub struct Edge {
 
 impl Edge {
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub fn new(now: Instant, timing: &Timing) -> Self {
         Self {
             since: now,
             heard_at: None,
             credit: Duration::ZERO,
+            fair_at: now,
+            fair_credit: Duration::ZERO,
+            limit: timing.suspect_ceiling,
             gaps: VecDeque::new(),
+            sum: 0,
+            squares: 0,
             open: false,
             ended_at: None,
-            vouched_at: None,
-            refutations: 0,
             session: None,
             seq: 0,
         }
@@ -56,9 +67,10 @@ impl Edge {
         self.open
     }
 
+    /// Of its present life.
     #[must_use]
-    pub fn ever_heard(&self) -> bool {
-        self.heard_at.is_some()
+    pub fn heard_at(&self) -> Option<Instant> {
+        self.heard_at
     }
 
     /// Since the last sign, or since the peer is known, less what this agent slept through.
@@ -79,25 +91,53 @@ impl Edge {
     }
 
     /// A heartbeat came. False if it is one of this life that came before: no sign of anything.
-    pub fn heard(&mut self, now: Instant, session: SessionId, seq: u64) -> bool {
+    pub fn heard(&mut self, now: Instant, session: SessionId, seq: u64, timing: &Timing) -> bool {
         if self.session != Some(session) {
+            (self.sum, self.squares) = (0, 0);
             self.gaps.clear();
             (self.session, self.heard_at) = (Some(session), None);
         } else if seq <= self.seq {
             return false;
         }
         if self.heard_at.is_some() {
-            self.gaps.push_back(self.silence(now));
-            if self.gaps.len() > GAPS_MAX {
-                self.gaps.pop_front();
-            }
+            self.remember(self.silence(now).min(timing.heartbeat * GAP_HEARTBEATS_MAX));
         }
         self.seq = seq;
-        self.heard_at = Some(now);
-        self.credit = Duration::ZERO;
+        (self.heard_at, self.credit) = (Some(now), Duration::ZERO);
+        (self.fair_at, self.fair_credit) = (now, Duration::ZERO);
+        self.limit = self.odd_after(timing);
         self.ended_at = None;
-        self.refutations = 0;
         true
+    }
+
+    fn remember(&mut self, gap: Duration) {
+        let gap = u32::try_from(gap.as_micros()).expect("a few heartbeats are less than an hour");
+        let square = |gap: u32| u64::from(gap) * u64::from(gap);
+        if self.gaps.len() == GAPS_MAX {
+            let old = self.gaps.pop_front().expect("it is full");
+            self.sum -= u64::from(old);
+            self.squares -= square(old);
+        }
+        self.gaps.push_back(gap);
+        self.sum += u64::from(gap);
+        self.squares += square(gap);
+    }
+
+    /// The silence at which phi reaches its threshold, within floor and ceiling.
+    fn odd_after(&self, timing: &Timing) -> Duration {
+        let expected = timing.heartbeat.as_secs_f64();
+        // The interval that was promised counts as one observation, so that there always is one.
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "at most GAPS_MAX gaps of a few seconds in microseconds"
+        )]
+        let (count, sum, squares) =
+            ((self.gaps.len() + 1) as f64, self.sum as f64 / 1e6, self.squares as f64 / 1e12);
+        let mean = (expected + sum) / count;
+        let variance = (expected * expected + squares) / count - mean * mean;
+        let deviation = variance.max(0.0).sqrt().max(expected * DEVIATION_MIN);
+        let odd = Duration::from_secs_f64(mean + DEVIATIONS * deviation);
+        odd.clamp(timing.suspect_floor, timing.suspect_ceiling)
     }
 
     pub fn opened(&mut self) {
@@ -112,42 +152,37 @@ impl Edge {
     /// This agent was asleep for so long.
     pub fn credit(&mut self, slept: Duration) {
         self.credit = self.credit.saturating_add(slept);
+        self.fair_credit = self.fair_credit.saturating_add(slept);
     }
 
-    /// The peer refuted: somebody hears it. Be the more patient the oftener that was so.
-    pub fn vouched(&mut self, now: Instant) {
-        self.vouched_at = Some(now);
-        self.refutations = (self.refutations + 1).min(PATIENCE_MAX);
+    /// The edge is wanted from now on: silence before it is nobody's fault.
+    pub fn wanted(&mut self, now: Instant, timing: &Timing) {
+        if !self.open {
+            (self.since, self.heard_at, self.ended_at) = (now, None, None);
+        }
+        self.vouched(now, timing);
+        self.limit = timing.suspect_ceiling;
     }
 
+    /// The peer gave a sign of life in another way than by a heartbeat: nothing is odd before another floor passed.
+    pub fn vouched(&mut self, now: Instant, timing: &Timing) {
+        (self.fair_at, self.fair_credit, self.limit) = (now, Duration::ZERO, timing.suspect_floor);
+    }
+
+    /// A new life of the peer is known, which nobody here heard yet.
+    pub fn reborn(&mut self, now: Instant, timing: &Timing) {
+        (self.since, self.heard_at, self.credit) = (now, None, Duration::ZERO);
+        self.ended_at = None;
+        self.vouched(now, timing);
+        self.limit = timing.suspect_ceiling;
+    }
+
+    /// From when on its silence is odd, if it goes on.
     #[must_use]
-    pub fn is_suspicious(&self, now: Instant, timing: &Timing) -> bool {
-        if self.ended_at.is_some_and(|ended| self.vouched_at.is_none_or(|v| v <= ended)) {
-            return true;
+    pub fn odd_at(&self) -> Instant {
+        match self.ended_at {
+            Some(ended) if ended >= self.fair_at => ended,
+            _ => self.fair_at + self.limit + self.fair_credit,
         }
-        let vouched = self.vouched_at.map_or(Duration::MAX, |v| now.since(v));
-        let quiet = self.silence(now).min(vouched);
-        let patience = 1 << self.refutations;
-        if quiet < timing.suspect_floor * patience {
-            return false;
-        }
-        quiet >= timing.suspect_ceiling * patience
-            || phi(&self.gaps, quiet / patience, timing.heartbeat) >= PHI_SUSPECT
     }
-}
-
-/// -log10 of the chance that a heartbeat comes later than `quiet`. The tail of the normal distribution by its logistic
-/// approximation (Bowling et al. 2009), in logarithms so that it doesn't underflow.
-fn phi(gaps: &VecDeque<Duration>, quiet: Duration, heartbeat: Duration) -> f64 {
-    let expected = heartbeat.as_secs_f64();
-    let gaps: Vec<f64> = gaps.iter().map(Duration::as_secs_f64).collect();
-    // The interval that was promised counts as one observation, so that there always is one.
-    #[expect(clippy::cast_precision_loss, reason = "at most GAPS_MAX")]
-    let count = (gaps.len() + 1) as f64;
-    let mean = (expected + gaps.iter().sum::<f64>()) / count;
-    let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / count;
-    let deviation = variance.sqrt().max(expected / 4.0);
-    let y = (quiet.as_secs_f64() - mean) / deviation;
-    let exponent = y * (1.5976 + 0.070_566 * y * y);
-    exponent * core::f64::consts::LOG10_E + (-exponent).exp().ln_1p() * core::f64::consts::LOG10_E
 }

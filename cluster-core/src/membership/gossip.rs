@@ -1,20 +1,22 @@
 //! Gossip: which records ride on the next heartbeat.
 //!
-//! News is repeated a few times, the less often told first (SWIM, section 4.1); a full exchange carries all, from a
-//! random place on when there are too many. Not here: what the records mean.
+//! News goes to all neighbours a few times over, the less often told first: along an expander that reaches everyone, and
+//! each agent pays for a piece of news the same in a cluster of any size. A full exchange carries what goes beyond the
+//! committed view, from a random place on when there is too much. Not here: what the records mean.
 
-use super::{
-    record::MemberRecord,
-    rng::Rng,
-    table::{Member, Table},
-};
+use super::{record::MemberRecord, rng::Rng, roll::Member, table::Table};
 use crate::ids::NodeId;
 use std::collections::BTreeMap;
 
-/// Records of one heartbeat that isn't a full exchange.
+/// Records of one heartbeat that isn't a full exchange, and about their bytes: one packet.
 pub const DELTAS_MAX: usize = 16;
-/// Records of a full exchange, and of a hello.
+pub const DELTAS_BYTES_MAX: usize = 1_200;
+/// Records of a hello, and of an exchange with who has no view.
 pub const FULL_MAX: usize = 1_024;
+/// Records of an exchange between two who have a view.
+pub const EXCHANGE_MAX: usize = 64;
+/// Heartbeats that tell a piece of news. Streams lose nothing; the repetition is for those that end meanwhile.
+const ROUNDS: u32 = 3;
 
 #[derive(Clone, Debug, Default)]
 pub struct Gossip {
@@ -23,41 +25,61 @@ pub struct Gossip {
 }
 
 impl Gossip {
-    pub fn tell(&mut self, node: NodeId, members: usize) {
-        self.left.insert(node, budget(members));
+    pub fn tell(&mut self, node: NodeId) {
+        self.left.insert(node, ROUNDS);
     }
 
     pub fn drop(&mut self, node: NodeId) {
         self.left.remove(&node);
     }
 
-    /// The news for one heartbeat; counted as told.
-    pub fn news(&mut self, table: &Table) -> Vec<MemberRecord> {
+    /// The news of one heartbeat to all neighbours; counted as told.
+    pub fn round(&mut self, table: &Table) -> Vec<MemberRecord> {
         let mut freshest: Vec<(u32, NodeId)> = self.left.iter().map(|(&node, &left)| (left, node)).collect();
         freshest.sort_unstable_by(|a, b| b.cmp(a));
         freshest.truncate(DELTAS_MAX);
-        for &(left, node) in &freshest {
+        let (mut round, mut bytes) = (Vec::new(), 0);
+        for (left, node) in freshest {
+            // What a view took in meanwhile everyone has.
+            let Some(member) = table.get(node).filter(|_| table.is_news(node)) else {
+                self.left.remove(&node);
+                continue;
+            };
+            bytes += member.record.size_bytes();
+            if bytes > DELTAS_BYTES_MAX && !round.is_empty() {
+                break;
+            }
+            round.push(member.record.clone());
             if left <= 1 {
                 self.left.remove(&node)
             } else {
                 self.left.insert(node, left - 1)
             };
         }
-        freshest.iter().filter_map(|&(_, node)| table.get(node)).map(|m| m.record.clone()).collect()
+        round
     }
 }
 
-/// Everything, or as much of it as a message holds.
-pub fn everything(table: &Table, rng: &mut Rng) -> Vec<MemberRecord> {
-    let start = if table.len() > FULL_MAX { rng.below(table.len()) } else { 0 };
-    let (before, from): (Vec<&Member>, Vec<&Member>) = {
-        let all: Vec<&Member> = table.iter().collect();
-        (all[..start].to_vec(), all[start..].to_vec())
-    };
-    from.into_iter().chain(before).take(FULL_MAX).map(|m| m.record.clone()).collect()
+/// What goes beyond the view, or as much of it as `max` allows.
+pub fn differences(table: &Table, max: usize, rng: &mut Rng) -> Vec<MemberRecord> {
+    some(table.news(), table.news().len(), max, rng)
 }
 
-/// 3·log2(n) + 2: news reaches everyone with high probability, and each of eleven who all watch each other for certain.
-fn budget(members: usize) -> u32 {
-    3 * (usize::BITS - members.leading_zeros()) + 2
+/// Everything, or as much of it as `max` allows.
+pub fn everything(table: &Table, max: usize, rng: &mut Rng) -> Vec<MemberRecord> {
+    some(table.iter(), table.len(), max, rng)
+}
+
+fn some<'a>(
+    all: impl Iterator<Item = &'a Member>,
+    count: usize,
+    max: usize,
+    rng: &mut Rng,
+) -> Vec<MemberRecord> {
+    if count <= max {
+        return all.map(|m| m.record.clone()).collect();
+    }
+    let all: Vec<&Member> = all.collect();
+    let start = rng.below(all.len());
+    all.iter().cycle().skip(start).take(max).map(|m| m.record.clone()).collect()
 }

@@ -14,20 +14,32 @@ impl Membership {
             self.meet_myself(now, heartbeat.session, effects);
             return;
         }
-        let current = self.table.get(from).map(|m| m.record.incarnation);
+        for of in heartbeat.vitals.iter().take(VITALS_MAX).filter(|of| of.node != self.me.node) {
+            self.board.merge(of);
+        }
         let Some(link) = self.links.get_mut(&from) else { return };
         let sessions = link.sessions.get_or_insert_with(|| Sessions::new(heartbeat.session, now));
         if let Some(sessions) = sessions.heard(now, heartbeat.session) {
             effects.push(Effect::Duplicate { node: from, sessions });
         }
         // The last words of an earlier life are no sign of the present one.
-        if current.is_some_and(|current| heartbeat.incarnation < current)
-            && link.edge.is_of_another(heartbeat.session)
+        if link.edge.is_of_another(heartbeat.session)
+            && self.table.get(from).is_some_and(|m| heartbeat.incarnation < m.record.incarnation)
         {
             return;
         }
-        if link.edge.heard(now, heartbeat.session, heartbeat.seq) && heartbeat.exchange == Exchange::Ask {
+        if !link.edge.heard(now, heartbeat.session, heartbeat.seq, &self.timing) {
+            return;
+        }
+        self.found |= link.is_well(now);
+        (link.delivered, link.view) = (true, Some(heartbeat.view));
+        if heartbeat.exchange == Exchange::Ask {
             link.answer();
+        }
+        if !self.inquiries.is_empty()
+            && let Some(inquiry) = self.inquiries.get_mut(&from)
+        {
+            inquiry.settled();
         }
     }
 
@@ -37,33 +49,7 @@ impl Membership {
             self.hear_of_myself(now, record, effects);
         } else {
             let change = self.table.merge(record);
-            self.follow(now, change, effects);
-        }
-    }
-
-    /// What a change of the table brings with it.
-    pub(super) fn follow(&mut self, now: Instant, change: Option<Change>, effects: &mut Vec<Effect>) {
-        match change {
-            None => {}
-            Some(Change::Removed { node }) => {
-                // A stream that stands is still there should the node be taken in again.
-                if !self.is_open(node) {
-                    self.links.remove(&node);
-                }
-                self.rewire = true;
-                self.gossip.drop(node);
-                effects.push(Effect::Removed { node });
-            }
-            Some(Change::Updated { node, before }) => {
-                let record = self.table.get(node).expect("it was just updated").record.clone();
-                let link = self.links.entry(node).or_insert_with(|| Link::new(now));
-                if before == Some(MemberState::Suspect) && record.state == MemberState::Alive {
-                    link.edge.vouched(now);
-                }
-                self.rewire = true;
-                self.gossip.tell(node, self.table.len());
-                effects.push(Effect::Changed { record, before });
-            }
+            self.follow(now, change, true, effects);
         }
     }
 
@@ -86,7 +72,7 @@ impl Membership {
         // Removed by a view, it isn't a member any more, whatever it thinks of itself.
         if self.table.get(self.me.node).is_some() {
             self.table.set(self.me.clone());
-            self.gossip.tell(self.me.node, self.table.len());
+            self.gossip.tell(self.me.node);
         }
     }
 

@@ -1,11 +1,12 @@
-//! A few hosts on a virtual network, for the scripts in `tests`: real machines, ordered streams, one clock.
+//! A few hosts on a virtual network, for the scripts in `tests`: real machines, ordered streams, datagrams, one clock.
+//! Each host has a keeper that answers datagrams for its agent, unless it is told to have none.
 //!
 //! Hosts are called n1, n2, …; n1 is the seed. What the leader declares is committed a moment later, if it is told to.
 
 use super::*;
 use crate::{
     cut::{self, Cut, Verdict},
-    ledger::Role,
+    ledger::{NodeState, Role},
     timing::LAN,
 };
 use std::collections::BTreeSet;
@@ -15,17 +16,32 @@ pub const TICK_MS: u64 = 50;
 pub struct Host {
     pub members: Membership,
     pub cut: Cut,
+    /// The agent's process is there.
     pub up: bool,
+    /// The host has power.
+    pub powered: bool,
+    pub keeper: bool,
+    /// The whole host is frozen.
     paused_until: Instant,
+    /// Only the agent's process is stopped, since then.
+    stopped_at: Option<Instant>,
+    stopped_until: Instant,
     wanted: BTreeSet<NodeId>,
     /// Effects for people and disks, with the millisecond.
     pub log: Vec<(u64, Effect)>,
 }
 
+#[derive(Clone)]
 enum Delivery {
     Tick,
     Member(Event),
     View(View),
+    Cut(cut::Event),
+    /// To the host's keeper, from this host.
+    Datagram {
+        from: usize,
+        nonce: u64,
+    },
 }
 
 pub struct Lab {
@@ -45,6 +61,11 @@ pub struct Lab {
     count: u64,
     pub view: View,
     pub commits: bool,
+    /// Heartbeats sent, records in them, bursts, requests for help.
+    pub sent: usize,
+    pub records: usize,
+    pub bursts: usize,
+    pub helped: usize,
     /// Millisecond, declarer, verdicts.
     pub declared: Vec<(u64, usize, Vec<Verdict>)>,
 }
@@ -64,6 +85,8 @@ pub fn record(host: usize, incarnation: u64, session: u64) -> MemberRecord {
         state: MemberState::Alive,
         session: SessionId(session),
         agent: AgentState::Up,
+        revision: 0,
+        sick: None,
         name: format!("n{}", host + 1),
         address: format!("10.0.0.{}:7400", host + 1),
         http: Some(format!("10.0.0.{}:7480", host + 1)),
@@ -90,6 +113,10 @@ impl Lab {
             count: 0,
             view: View::default(),
             commits: true,
+            sent: 0,
+            records: 0,
+            bursts: 0,
+            helped: 0,
             declared: Vec::new(),
         };
         for host in 0..hosts {
@@ -116,7 +143,11 @@ impl Lab {
             members: Membership::new(me, LAN, self.now, self.rng.next()),
             cut: Cut::new(node, LAN, self.now),
             up: true,
+            powered: true,
+            keeper: true,
             paused_until: Instant::ZERO,
+            stopped_at: None,
+            stopped_until: Instant::ZERO,
             wanted: BTreeSet::new(),
             log: Vec::new(),
         }
@@ -150,39 +181,66 @@ impl Lab {
 
     fn deliver(&mut self, host: usize, delivery: Delivery) {
         let now = self.now;
-        if !self.hosts[host].up {
+        if let Delivery::Datagram { from, nonce } = delivery {
+            return self.keep(host, from, nonce);
+        }
+        if !self.hosts[host].up || !self.hosts[host].powered {
             return;
         }
-        if self.hosts[host].paused_until > now {
-            let wake = self.hosts[host].paused_until;
+        let wake = self.hosts[host].paused_until.max(self.hosts[host].stopped_until);
+        if wake > now {
             return self.put(wake, host, delivery);
         }
         match delivery {
             Delivery::Tick => {
                 self.member(host, Event::Tick);
-                let report = self.hosts[host].members.report(now);
-                self.judge(host, cut::Event::Report(report));
                 self.judge(host, cut::Event::Tick);
                 self.dial(host);
                 self.put(now + Duration::from_millis(TICK_MS), host, Delivery::Tick);
             }
-            Delivery::Member(event) => {
-                if let Event::Heartbeat(heartbeat) = &event {
-                    self.judge(host, cut::Event::Report(heartbeat.report()));
-                }
-                self.member(host, event);
-            }
+            Delivery::Member(event) => self.member(host, event),
             Delivery::View(view) => {
                 self.judge(host, cut::Event::View(view.clone()));
-                self.member(host, Event::View(view));
+                self.member(host, Event::View(Arc::new(Roll::of(&view))));
             }
+            Delivery::Cut(event) => self.judge(host, event),
+            Delivery::Datagram { .. } => unreachable!("the keeper has it"),
         }
+    }
+
+    /// What the host's keeper answers to a datagram.
+    fn keep(&mut self, host: usize, from: usize, nonce: u64) {
+        let (now, h) = (self.now, &self.hosts[host]);
+        let stalled =
+            h.stopped_until > now && h.stopped_at.is_some_and(|at| now.since(at) > Duration::from_secs(1));
+        let agent = match (h.up, stalled) {
+            (false, _) => AgentState::Gone,
+            (true, true) => AgentState::Stalled,
+            (true, false) => AgentState::Up,
+        };
+        let event = Event::ProbeAnswered { peer: id(host), nonce, agent };
+        if h.keeper && h.powered && h.paused_until <= now && !self.lost() && self.passes(host, from) {
+            self.put(now + Duration::from_millis(1), from, Delivery::Member(event));
+        }
+    }
+
+    fn lost(&mut self) -> bool {
+        self.rng.below(100) < self.loss_percent
     }
 
     fn judge(&mut self, host: usize, event: cut::Event) {
         let mut effects = Vec::new();
         self.hosts[host].cut.step(self.now, event, &mut effects);
         for effect in effects {
+            if let cut::Effect::Poll { subject, observers } = &effect {
+                for &to in observers {
+                    self.tell(
+                        host,
+                        index(to),
+                        Delivery::Member(Event::Polled { by: id(host), subject: *subject }),
+                    );
+                }
+            }
             if let cut::Effect::Declare(verdicts) = effect {
                 if self.commits {
                     for member in &mut self.view.members {
@@ -204,26 +262,89 @@ impl Lab {
             match effect {
                 Effect::Send { to, heartbeat } => self.send(host, index(to), heartbeat),
                 Effect::Connect { peer, .. } => _ = self.hosts[host].wanted.insert(peer),
-                Effect::Disconnect { peer } => _ = self.hosts[host].wanted.remove(&peer),
+                Effect::Disconnect { peer } => self.disconnect(host, peer),
                 Effect::Probe { address } => self.probe(host, &address),
+                Effect::ProbeBurst { peer, nonce, count, every, .. } => {
+                    self.bursts += 1;
+                    let at = self.now.as_millis();
+                    self.hosts[host].log.push((at, Effect::Dial { peer, address: String::new() }));
+                    for i in 0..count {
+                        let at = self.now + every * i + Duration::from_millis(1);
+                        if !self.lost() && self.passes(host, index(peer)) {
+                            self.put(at, index(peer), Delivery::Datagram { from: host, nonce });
+                        }
+                    }
+                }
+                Effect::Dial { peer, .. } => self.connect(host, peer),
+                Effect::AskHelp { helper, subject } => {
+                    self.helped += 1;
+                    let event = Event::HelpAsked { by: id(host), subject };
+                    self.tell(host, index(helper), Delivery::Member(event));
+                }
+                Effect::AnswerHelp { to, subject, opinion } => {
+                    let event = Event::HelpAnswered { helper: id(host), subject, opinion };
+                    self.tell(host, index(to), Delivery::Member(event));
+                }
+                Effect::AnswerPoll { to, subject, hears } => {
+                    let event = cut::Event::PollAnswer { observer: id(host), subject, hears };
+                    self.tell(host, index(to), Delivery::Cut(event));
+                }
+                Effect::Report(report) => {
+                    for to in 0..self.hosts.len() {
+                        self.tell(host, to, Delivery::Cut(cut::Event::Report(report.clone())));
+                    }
+                    self.hosts[host].log.push((self.now.as_millis(), Effect::Report(report)));
+                }
                 other => self.hosts[host].log.push((self.now.as_millis(), other)),
             }
         }
     }
 
-    /// Whether the host keeps a stream of its own to the other.
-    pub fn wants(&self, host: usize, other: usize) -> bool {
-        self.hosts[host].wanted.contains(&id(other))
+    /// Ends the stream, unless the other end dialled it as well.
+    fn disconnect(&mut self, host: usize, peer: NodeId) {
+        self.hosts[host].wanted.remove(&peer);
+        let other = index(peer);
+        if !self.hosts[other].wanted.contains(&id(host)) && self.streams.remove(&(host, other)) {
+            self.streams.remove(&(other, host));
+            let at = self.now + Duration::from_millis(1);
+            self.put(at, host, Delivery::Member(Event::StreamEnded { peer }));
+            self.put(at, other, Delivery::Member(Event::StreamEnded { peer: id(host) }));
+        }
     }
 
     fn passes(&self, from: usize, to: usize) -> bool {
-        self.hosts[from].up && self.hosts[to].up && !self.cuts.contains(&(from, to))
+        self.hosts[from].powered && self.hosts[to].powered && !self.cuts.contains(&(from, to))
+    }
+
+    /// One message of another kind; a lost packet comes later.
+    fn tell(&mut self, from: usize, to: usize, delivery: Delivery) {
+        if from == to || (self.passes(from, to) && self.passes(to, from)) {
+            let late = if self.lost() { 200 } else { 0 };
+            self.put(self.now + Duration::from_millis(2 + late), to, delivery);
+        }
+    }
+
+    /// A fresh connection and one question.
+    fn connect(&mut self, host: usize, peer: NodeId) {
+        let (now, h) = (self.now, &self.hosts[index(peer)]);
+        let runs = h.stopped_until <= now;
+        let (up, reached) = (h.up, h.paused_until <= now && self.passes(host, index(peer)));
+        let reached = reached && self.passes(index(peer), host) && !self.lost() && !self.lost();
+        let (outcome, ms) = match (reached, up, runs) {
+            (false, ..) => (DialOutcome::NoRoute, 250),
+            (true, false, _) => (DialOutcome::Refused, 2),
+            (true, true, false) => (DialOutcome::Silent, 250),
+            (true, true, true) => (DialOutcome::Answered, 4),
+        };
+        let event = Event::Dialled { peer, outcome };
+        self.put(now + Duration::from_millis(ms), host, Delivery::Member(event));
     }
 
     /// Ordered, like a stream; a lost packet is a heartbeat that never comes, a spike one that delays all behind it.
     fn send(&mut self, from: usize, to: usize, heartbeat: Heartbeat) {
-        let lost = self.rng.below(100) < self.loss_percent;
-        if lost || !self.streams.contains(&(from, to)) || !self.passes(from, to) {
+        self.sent += 1;
+        self.records += heartbeat.deltas.len();
+        if self.lost() || !self.streams.contains(&(from, to)) || !self.passes(from, to) {
             return;
         }
         let spike = if self.rng.below(100) < self.spike_percent { self.rng.below(1_200) } else { 0 };
@@ -236,7 +357,7 @@ impl Lab {
 
     fn probe(&mut self, host: usize, address: &str) {
         let to = (0..self.hosts.len()).find(|h| self.hosts[*h].members.me().address == address);
-        if let Some(to) = to.filter(|&to| self.passes(host, to) && self.passes(to, host)) {
+        if let Some(to) = to.filter(|&to| self.runs(to) && self.passes(host, to) && self.passes(to, host)) {
             self.greet(host, to);
         }
     }
@@ -252,11 +373,7 @@ impl Lab {
         for peer in self.hosts[host].wanted.clone() {
             let to = index(peer);
             let stands = self.streams.contains(&(host, to)) || (self.lower_dials && host > to);
-            if !stands
-                && self.passes(host, to)
-                && self.passes(to, host)
-                && self.hosts[to].paused_until <= self.now
-            {
+            if !stands && self.runs(to) && self.passes(host, to) && self.passes(to, host) {
                 self.greet(host, to);
                 self.streams.extend([(host, to), (to, host)]);
                 self.put(self.now, host, Delivery::Member(Event::StreamOpened { peer }));
@@ -265,11 +382,19 @@ impl Lab {
         }
     }
 
+    fn runs(&self, host: usize) -> bool {
+        let h = &self.hosts[host];
+        h.up && h.powered && h.paused_until <= self.now && h.stopped_until <= self.now
+    }
+
     /// Both ends learn that their streams are over.
     pub fn break_streams(&mut self, host: usize, noticed: bool) {
         for other in 0..self.hosts.len() {
             if self.streams.remove(&(host, other)) && noticed {
-                let at = self.now + Duration::from_millis(1);
+                // What was said before is read before.
+                let last = |a, b| self.last_arrival.get(&(a, b)).copied().unwrap_or_default();
+                let last = last(host, other).max(last(other, host)).max(self.now);
+                let at = last + Duration::from_millis(1);
                 self.put(at, other, Delivery::Member(Event::StreamEnded { peer: id(host) }));
                 self.put(at, host, Delivery::Member(Event::StreamEnded { peer: id(other) }));
             }
@@ -285,12 +410,19 @@ impl Lab {
 
     /// Nothing says anything any more.
     pub fn power_off(&mut self, host: usize) {
-        self.hosts[host].up = false;
+        self.hosts[host].powered = false;
+    }
+
+    /// The agent's process stands still; its host and its keeper go on.
+    pub fn stop(&mut self, host: usize, ms: u64) {
+        self.hosts[host].stopped_at = Some(self.now);
+        self.hosts[host].stopped_until = self.now + Duration::from_millis(ms);
     }
 
     /// The machine as it was when it lost power, its memory intact: for what no restart would explain.
     pub fn reconnect(&mut self, host: usize) {
         self.hosts[host].up = true;
+        self.hosts[host].powered = true;
         self.put(self.now, host, Delivery::Tick);
     }
 
@@ -300,8 +432,9 @@ impl Lab {
         let last = self.hosts[host].members.me();
         let me = record(host, last.incarnation.0 + 1, last.session.0 + 100);
         self.queue.retain(|_, (to, _)| *to != host);
+        let keeper = self.hosts[host].keeper;
         let log = core::mem::take(&mut self.hosts[host].log);
-        self.hosts[host] = Host { log, ..self.host(me) };
+        self.hosts[host] = Host { log, keeper, ..self.host(me) };
         let view = self.view.clone();
         self.put(self.now, host, Delivery::View(view));
         self.begin(host);
@@ -327,7 +460,7 @@ impl Lab {
 
     /// Every host that runs is in the ledger as alive, with its present record.
     pub fn commit(&mut self) {
-        for host in self.hosts.iter().filter(|h| h.up) {
+        for host in self.hosts.iter().filter(|h| h.up && h.powered) {
             let me = host.members.me();
             self.view.members.retain(|m| m.node != me.node);
             self.view.members.push(ViewMember {
@@ -372,8 +505,18 @@ impl Lab {
 
     /// When this host suspected, or heard others suspect, the other one.
     pub fn suspected(&self, host: usize, of: usize) -> Vec<u64> {
-        self.happened(host, |e| {
-            matches!(e, Effect::Changed { record, .. } if record.node == id(of) && record.state == MemberState::Suspect)
-        })
+        self.happened(
+            host,
+            |e| matches!(e, Effect::Changed { node, state: MemberState::Suspect, .. } if *node == id(of)),
+        )
+    }
+}
+
+impl Lab {
+    /// "n3 HostGone, n4 AgentGone": what the host finds now.
+    pub fn findings(&self, host: usize) -> String {
+        let report = self.hosts[host].members.report(self.now);
+        let of = |f: &Finding| format!("n{} {:?}", f.node.0, f.trouble);
+        report.findings.iter().map(of).collect::<Vec<_>>().join(", ")
     }
 }

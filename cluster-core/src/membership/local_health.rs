@@ -9,6 +9,10 @@ use core::time::Duration;
 
 /// The worst health; zero is the best.
 pub const SCORE_MAX: u8 = 8;
+/// From here on an agent's findings are its own trouble.
+const SCORE_BAD: u8 = 5;
+/// Of the time waited for a processor, in per mille.
+const PRESSURE_HIGH: u16 = 600;
 /// A score falls by one in so much time without a stall.
 const EASE_EVERY: Duration = Duration::from_secs(5);
 
@@ -26,6 +30,8 @@ pub struct LocalHealth {
     /// Stalls of this length cost a fresh window.
     long: Duration,
     last: Instant,
+    /// When the next step was promised for, if that isn't a tick after the last one.
+    promised: Option<Instant>,
     credited_until: Instant,
     grace_until: Instant,
     score: u8,
@@ -40,6 +46,7 @@ impl LocalHealth {
             tolerance: timing.heartbeat / 4,
             long: timing.suspect_floor,
             last: now,
+            promised: None,
             credited_until: now,
             grace_until: now,
             score: 0,
@@ -51,7 +58,7 @@ impl LocalHealth {
     #[must_use]
     pub fn observe(&mut self, now: Instant) -> Duration {
         assert!(self.last <= now, "time ran backwards");
-        let due = self.last + self.tick;
+        let due = self.promised.map_or(self.last + self.tick, |at| at.max(self.last + self.tick));
         self.last = now;
         if now.since(self.eased_at) >= EASE_EVERY {
             self.eased_at = now;
@@ -74,10 +81,29 @@ impl LocalHealth {
         self.credited_until = to;
         self.eased_at = to;
         self.score = (self.score + 1).min(SCORE_MAX);
-        if slept >= self.long {
-            self.grace_until = to + self.long;
-        }
+        // After a short stall what came meanwhile is read within a moment; after a long one streams have to be made anew.
+        let grace = if slept >= self.long { self.long } else { self.tolerance };
+        self.grace_until = self.grace_until.max(to + grace);
         slept
+    }
+
+    /// The caller will step again by then, and not before.
+    pub fn promise(&mut self, next: Instant) {
+        self.promised = Some(next);
+    }
+
+    /// Processes of this host waited so much of the time for a processor (PSI): it may be late without knowing when.
+    pub fn pressed(&mut self, now: Instant, per_mille: u16) {
+        if per_mille >= PRESSURE_HIGH {
+            self.score = (self.score + 1).min(SCORE_MAX);
+            self.eased_at = now;
+        }
+    }
+
+    /// Whether this agent was late so often of late that it had better say nothing against others.
+    #[must_use]
+    pub fn is_bad(&self) -> bool {
+        self.score >= SCORE_BAD
     }
 
     /// After a long stall nobody is blamed before what came meanwhile could be read, and streams be made anew.

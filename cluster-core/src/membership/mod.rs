@@ -1,9 +1,11 @@
 //! Membership: who is in the cluster, as far as this agent can tell, and whom it hears. One machine an agent.
 //!
-//! Agents send each other heartbeats with what they know; each keeps a table of all members, watches its peers' silence
-//! and says what it doesn't hear. A member may be *suspected* by anyone, and refutes that itself with a higher
-//! incarnation (SWIM, Das et al. 2002); only a committed view makes it dead or left for good, or removes it. So without
-//! a leader everyone is still listed, and nobody dies. The cut detector (`crate::cut`) decides from the same heartbeats.
+//! Agents send each other heartbeats with news along an overlay (`overlay`), so each watches about ten others whatever
+//! the size of the cluster. Who is silent (`edge`) is looked into (`opinion`) before anything is said against it; what
+//! is found goes to the voters as a `Report`, and their cut detector (`crate::cut`) decides. For people, a member whose
+//! host is found gone is called *suspect*; it refutes that itself with a higher incarnation (SWIM, Das et al. 2002).
+//! Only a committed view makes a member dead or left for good, or removes it: so without a leader everyone is still
+//! listed, and nobody dies.
 //!
 //! Not here: streams, sockets, names of hosts, the ledger, and any decision that others must agree with.
 
@@ -11,45 +13,64 @@ mod duplicate;
 mod edge;
 mod gossip;
 mod hear;
+mod link;
 mod local_health;
-mod overlay;
+mod opinion;
+pub mod overlay;
 mod record;
 mod rng;
+mod roll;
 mod speak;
 mod table;
+mod vitals;
+mod watch;
+mod weave;
 
+#[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
+mod flat_tests;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod merge_tests;
 #[cfg(test)]
+mod opinion_tests;
+#[cfg(test)]
 mod rules_tests;
 #[cfg(test)]
 mod tests;
 
-pub use gossip::{DELTAS_MAX, FULL_MAX};
+pub use gossip::{DELTAS_BYTES_MAX, DELTAS_MAX, EXCHANGE_MAX, FULL_MAX};
 pub use local_health::{LocalHealth, SCORE_MAX, tick_every};
 pub use record::{
-    AgentState, Exchange, Heartbeat, Hello, MemberRecord, MemberState, Report, Silence, View, ViewMember,
+    AgentState, DialOutcome, Exchange, Finding, Heartbeat, Hello, MemberRecord, MemberState, Opinion, Report,
+    SICK_BYTES, Trouble, View, ViewMember, Vitals, VitalsOf,
 };
-pub use table::{Committed, MEMBERS_MAX, Member};
+pub use roll::{Committed, Member, Roll};
+pub use table::MEMBERS_MAX;
+pub use vitals::{VITALS_KEPT_MAX, VITALS_MAX};
 
 use crate::{
     ids::{Incarnation, NodeId, SessionId},
-    ledger::NodeState,
+    limits::clip,
     time::Instant,
     timing::Timing,
 };
 use core::time::Duration;
 use duplicate::Sessions;
-use edge::Edge;
 use gossip::Gossip;
+use link::Link;
+use opinion::Inquiry;
 use rng::Rng;
-use std::collections::BTreeMap;
+use speak::Round;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use table::{Change, Table};
+use vitals::Board;
 
-/// Silences that one heartbeat reports, the longest first; who isn't reported counts as heard.
-pub const SILENCES_MAX: usize = 64;
 /// Seed addresses kept.
 pub const SEEDS_MAX: usize = 64;
 /// Between two tries of a seed or a dead member, so that two halves find each other again.
@@ -58,12 +79,12 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_ALONE_EVERY: Duration = Duration::from_secs(1);
 /// Between two full exchanges with a random peer.
 const EXCHANGE_EVERY: Duration = Duration::from_secs(5);
-/// A member that no view has and that nobody heard for so long is dropped.
+/// A member that no view has and of which nobody told anything for so long is dropped.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// To come every `tick_every(timing)`.
+    /// To come every `tick_every(timing)`; or by `next_tick()` if the machine is `sparse`.
     Tick,
     Heartbeat(Heartbeat),
     /// What a seed, a joiner or a probed address said of itself and others.
@@ -77,11 +98,44 @@ pub enum Event {
         peer: NodeId,
     },
     /// The committed members. To come at the start (from the snapshot) and at each change of the ledger's nodes.
-    View(View),
+    View(Arc<Roll>),
     /// The configured seed addresses.
     Seeds(Vec<String>),
     /// The caller was kept for so long, until now, from reading what had come.
     Late(Duration),
+    /// A datagram of the burst with this nonce was answered: the peer's host lives, and this is what it says of its agent.
+    ProbeAnswered {
+        peer: NodeId,
+        nonce: u64,
+        agent: AgentState,
+    },
+    /// What became of a fresh connection that `Effect::Dial` asked for.
+    Dialled {
+        peer: NodeId,
+        outcome: DialOutcome,
+    },
+    /// Another agent asks this one to try a peer that it can't reach.
+    HelpAsked {
+        by: NodeId,
+        subject: NodeId,
+    },
+    /// A helper's answer.
+    HelpAnswered {
+        helper: NodeId,
+        subject: NodeId,
+        opinion: Opinion,
+    },
+    /// The leader asks whether this agent hears the subject.
+    Polled {
+        by: NodeId,
+        subject: NodeId,
+    },
+    /// How this node fares, as often as the caller likes.
+    Vitals(Vitals),
+    /// The share of the last seconds, in per mille, in which processes of this host waited for a processor.
+    Pressure(u16),
+    /// This node sees itself unable to do its work, and why; None once it is well. Told to everyone.
+    Sick(Option<String>),
     /// This node goes for good. The machine stays useful for saying so.
     Leave,
 }
@@ -96,8 +150,20 @@ pub enum Effect {
     Disconnect { peer: NodeId },
     /// Say hello to this address, once; its answer comes in as `Event::Hello`.
     Probe { address: String },
-    /// A member's record is new or changed; `before` is the state it had, None if it wasn't known.
-    Changed { record: MemberRecord, before: Option<MemberState> },
+    /// Sealed datagrams to the peer's keeper, so many, so far apart; the first answer comes as `Event::ProbeAnswered`.
+    ProbeBurst { peer: NodeId, address: String, nonce: u64, count: u32, every: Duration },
+    /// A fresh connection to the peer's agent and one question over it; comes back as `Event::Dialled`, within 250 ms.
+    Dial { peer: NodeId, address: String },
+    /// Ask this member to try the subject as well; it comes there as `Event::HelpAsked`.
+    AskHelp { helper: NodeId, subject: NodeId },
+    /// To who asked; comes there as `Event::HelpAnswered`.
+    AnswerHelp { to: NodeId, subject: NodeId, opinion: Opinion },
+    /// To every voter, this agent too if it votes.
+    Report(Report),
+    /// To the leader that polled.
+    AnswerPoll { to: NodeId, subject: NodeId, hears: bool },
+    /// A member's record (`Membership::member`) is new or changed; `before` is the state it had, None if it wasn't known.
+    Changed { node: NodeId, before: Option<MemberState>, state: MemberState },
     /// Out of the list: removed by a committed view, or forgotten.
     Removed { node: NodeId },
     /// This agent refuted what was said of it. To be durable before the next start, which uses a higher one.
@@ -112,16 +178,33 @@ pub struct Membership {
     timing: Timing,
     rng: Rng,
     health: LocalHealth,
+    sparse: bool,
     table: Table,
     gossip: Gossip,
+    board: Board,
+    /// The news that each link gets with its next heartbeat, and how many rounds of news there were.
+    round: Round,
+    rounds: u64,
+    /// This agent's own phase of a heartbeat.
+    phase: Duration,
+    /// Peers with whom heartbeats flow, or should.
     links: BTreeMap<NodeId, Link>,
-    /// The streams asked for, and where.
-    wanted: BTreeMap<NodeId, String>,
+    /// One at a time a subject.
+    inquiries: BTreeMap<NodeId, Inquiry>,
+    /// Whom this agent greeted, as far as no view has both: joiners and their sponsors.
+    met: BTreeSet<NodeId>,
+    /// Since when there was no news of a member that no view has.
+    strangers: BTreeMap<NodeId, Instant>,
     seeds: Vec<String>,
     my_sessions: Sessions,
     leaving: bool,
-    /// Who is to be watched may have changed.
+    /// Who is to be linked may have changed.
     rewire: bool,
+    /// What was found may have changed.
+    found: bool,
+    /// The last report had findings.
+    reported: bool,
+    stepped_at: Instant,
     heartbeat_at: Instant,
     probe_at: Instant,
     exchange_at: Instant,
@@ -134,23 +217,42 @@ impl Membership {
         assert!(me.state == MemberState::Alive, "an agent that starts is alive");
         let mut table = Table::default();
         table.set(me.clone());
+        let mut rng = Rng::new(seed);
+        let phase = timing.heartbeat * u32::try_from(rng.below(1_000)).expect("small") / 1_000;
         Self {
             timing,
-            rng: Rng::new(seed),
+            rng,
             health: LocalHealth::new(&timing, now),
+            sparse: false,
             table,
             gossip: Gossip::default(),
+            board: Board::default(),
+            round: Round::default(),
+            rounds: 0,
+            phase,
             links: BTreeMap::new(),
-            wanted: BTreeMap::new(),
+            inquiries: BTreeMap::new(),
+            met: BTreeSet::new(),
+            strangers: BTreeMap::new(),
             seeds: Vec::new(),
             my_sessions: Sessions::new(me.session, now),
             leaving: false,
             rewire: false,
+            found: false,
+            reported: false,
+            stepped_at: now,
             heartbeat_at: now,
             probe_at: now,
             exchange_at: now + EXCHANGE_EVERY,
             me,
         }
+    }
+
+    /// For a caller that ticks by `next_tick()` alone, as a simulator of thousands does: lateness counts from there.
+    #[must_use]
+    pub fn sparse(mut self) -> Self {
+        self.sparse = true;
+        self
     }
 
     /// This agent's own record, as it stands now.
@@ -169,7 +271,13 @@ impl Membership {
         self.table.get(node)
     }
 
-    /// How long the peer has been silent to this agent, less this agent's own stalls.
+    /// As far as they were told.
+    #[must_use]
+    pub fn vitals(&self, node: NodeId) -> Option<&Vitals> {
+        self.board.get(node)
+    }
+
+    /// How long the peer has been silent to this agent, less this agent's own stalls. None for whom it has no link with.
     #[must_use]
     pub fn silence(&self, now: Instant, peer: NodeId) -> Option<Duration> {
         self.links.get(&peer).map(|link| link.edge.silence(now))
@@ -178,38 +286,32 @@ impl Membership {
     /// What to say at the beginning of a stream, and in answer to another's hello.
     #[must_use]
     pub fn hello(&self) -> Hello {
-        Hello { record: self.me.clone(), members: gossip::everything(&self.table, &mut self.rng.clone()) }
+        let members = gossip::everything(&self.table, FULL_MAX, &mut self.rng.clone());
+        Hello { record: self.me.clone(), members }
     }
 
-    /// What this agent itself tells the cut detector, if it votes; the others' reports are in their heartbeats.
+    /// When this machine has something to do though nothing comes. Never earlier than a little after the last step.
     #[must_use]
-    pub fn report(&self, now: Instant) -> Report {
-        Report { observer: self.me.node, view: self.table.view(), silences: self.silences(now) }
+    pub fn next_tick(&self) -> Instant {
+        let links = self.links.iter().map(|(peer, link)| self.link_due(*peer, link)).min();
+        let inquiries = self.inquiries.values().filter_map(|i| i.due(&self.timing)).min();
+        let timers = self.heartbeat_at.min(self.exchange_at).min(self.probe_at);
+        let due = [links, inquiries].into_iter().flatten().fold(timers, Instant::min);
+        due.max(self.stepped_at + tick_every(&self.timing) / 8)
     }
 
     /// The only way in. `now` may not run backwards.
     pub fn step(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
         let slept = self.health.observe(now);
         self.excuse(slept);
+        self.stepped_at = now;
         match event {
             Event::Tick => self.tick(now, effects),
             Event::Heartbeat(heartbeat) => self.hear(now, &heartbeat, effects),
-            Event::Hello(hello) => {
-                self.table.exhume(hello.record.node);
-                self.merge(now, &hello.record, effects);
-                for record in hello.members.iter().take(FULL_MAX) {
-                    self.merge(now, record, effects);
-                }
-            }
-            Event::StreamOpened { peer } => {
-                let link = self.links.entry(peer).or_insert_with(|| Link::new(now));
-                link.edge.opened();
-                link.exchange = Exchange::Ask;
-                let silences = self.silences(now);
-                self.send(peer, &silences, effects);
-            }
+            Event::Hello(hello) => self.greet(now, &hello, effects),
+            Event::StreamOpened { peer } => self.stream_opened(now, peer, effects),
             Event::StreamEnded { peer } => self.stream_ended(now, peer, effects),
-            Event::View(view) => self.commit(now, &view, effects),
+            Event::View(roll) => self.commit(now, &roll, effects),
             Event::Seeds(mut seeds) => {
                 seeds.truncate(SEEDS_MAX);
                 self.seeds = seeds;
@@ -219,10 +321,28 @@ impl Membership {
                 let slept = self.health.late(now, by);
                 self.excuse(slept);
             }
+            Event::ProbeAnswered { peer, nonce, agent } => {
+                self.probe_answered(now, peer, nonce, agent, effects);
+            }
+            Event::Dialled { peer, outcome } => self.dialled(now, peer, outcome, effects),
+            Event::HelpAsked { by, subject } => self.help(now, by, subject, effects),
+            Event::HelpAnswered { helper, subject, opinion } => {
+                self.helped(now, helper, subject, opinion, effects);
+            }
+            Event::Polled { by, subject } => self.polled(now, by, subject, effects),
+            Event::Vitals(vitals) => self.board.set_own(Vitals { health: self.health.score(), ..vitals }),
+            Event::Pressure(per_mille) => self.health.pressed(now, per_mille),
+            Event::Sick(reason) => self.sick(reason.map(|r| clip(&r, SICK_BYTES)), effects),
             Event::Leave => self.leave(now, effects),
         }
         if core::mem::take(&mut self.rewire) {
-            self.rewire(effects);
+            self.rewire(now, effects);
+        }
+        if self.found {
+            self.tell_findings(now, effects);
+        }
+        if self.sparse {
+            self.health.promise(self.next_tick());
         }
     }
 
@@ -234,28 +354,26 @@ impl Membership {
     }
 
     fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let peers: Vec<NodeId> = self.links.keys().copied().collect();
-        for &peer in &peers {
-            self.judge(now, peer, effects);
-            self.forget(now, peer, effects);
-        }
+        self.judge(now, effects);
+        self.inquire(now, effects);
+        self.dial(now, effects);
+        self.retire(now, effects);
         if now >= self.exchange_at {
             self.exchange_at = now + EXCHANGE_EVERY;
-            let open: Vec<NodeId> = peers.into_iter().filter(|p| self.is_open(*p)).collect();
-            if !open.is_empty() {
-                let chosen = open[self.rng.below(open.len())];
-                self.links.get_mut(&chosen).expect("it was just listed").exchange = Exchange::Ask;
-            }
+            self.choose_exchange();
+            self.forget(now, effects);
         }
         if now >= self.heartbeat_at {
             self.heartbeat_at =
                 (self.heartbeat_at + self.timing.heartbeat).max(now + self.timing.heartbeat / 2);
-            self.send_all(now, effects);
+            self.next_round(now);
+            self.found |= self.reported || self.links.values().any(|link| link.found.is_some());
         }
+        self.beat(now, effects);
         if now >= self.probe_at {
-            let alone = !self.links.keys().any(|p| self.is_open(*p));
+            let alone = self.is_alone();
             self.probe_at = now + if alone { PROBE_ALONE_EVERY } else { PROBE_EVERY };
-            effects.extend(self.probe());
+            effects.extend(self.probe(alone));
         }
     }
 
@@ -263,50 +381,60 @@ impl Membership {
         self.links.get(&peer).is_some_and(|link| link.edge.is_open())
     }
 
-    /// Suspects a peer whose silence is odd.
-    fn judge(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
-        let odd = self.links.get(&peer).is_some_and(|link| link.edge.is_suspicious(now, &self.timing));
-        if !odd || self.leaving || self.health.in_grace(now) {
+    fn choose_exchange(&mut self) {
+        let mut open: Vec<&mut Link> = self.links.values_mut().filter(|link| link.edge.is_open()).collect();
+        if !open.is_empty() {
+            let chosen = self.rng.below(open.len());
+            open[chosen].exchange = Exchange::Ask;
+        }
+    }
+
+    /// Drops who was never committed and of whom nothing was heard for long.
+    fn forget(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let (roll, table) = (Arc::clone(self.table.roll()), &self.table);
+        self.strangers.retain(|node, _| table.get(*node).is_some_and(|m| m.committed.is_none()));
+        self.met
+            .retain(|node| table.get(*node).is_some() && !(roll.lives(*node) && roll.lives(self.me.node)));
+        if roll.epoch().0 == 0 {
             return;
         }
-        let Some(member) = self.table.get(peer).filter(|m| m.record.state == MemberState::Alive) else {
-            return;
-        };
-        let suspected = MemberRecord { state: MemberState::Suspect, ..member.record.clone() };
-        self.merge(now, &suspected, effects);
-    }
-
-    /// Drops who was never committed and isn't heard.
-    fn forget(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
-        let Some(link) = self.links.get(&peer) else { return };
-        let silent = !link.edge.is_open() && link.edge.silence(now) >= FORGET_AFTER;
-        let uncommitted = self.table.get(peer).is_some_and(|m| m.committed.is_none());
-        if silent && uncommitted && self.table.view().0 > 0 {
-            let change = self.table.forget(peer);
-            self.follow(now, change, effects);
+        let silent =
+            |node: &NodeId| self.links.get(node).is_none_or(|link| link.edge.silence(now) >= FORGET_AFTER);
+        let old = |(node, since): &(&NodeId, &Instant)| now.since(**since) >= FORGET_AFTER && silent(node);
+        let gone: Vec<NodeId> =
+            self.strangers.iter().filter(old).map(|(node, _)| *node).filter(|n| *n != self.me.node).collect();
+        for node in gone {
+            self.strangers.remove(&node);
+            let change = self.table.forget(node);
+            self.follow(now, change, true, effects);
         }
     }
 
-    fn stream_ended(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
-        let Some(link) = self.links.get_mut(&peer) else { return };
-        link.edge.closed(now);
-        if self.table.get(peer).is_none() {
-            self.links.remove(&peer);
-        }
-        self.judge(now, peer, effects);
-    }
-
-    fn commit(&mut self, now: Instant, view: &View, effects: &mut Vec<Effect>) {
+    fn commit(&mut self, now: Instant, roll: &Arc<Roll>, effects: &mut Vec<Effect>) {
         self.rewire = true;
-        for change in self.table.commit(view) {
+        for change in self.table.commit(roll) {
             match change {
                 Change::Updated { node, .. } if node == self.me.node => {
                     let said = self.table.get(node).expect("it was just updated").record.clone();
                     self.table.set(self.me.clone());
                     self.hear_of_myself(now, &said, effects);
                 }
-                change => self.follow(now, Some(change), effects),
+                // Everyone has it from the ledger: nothing to tell.
+                change => self.follow(now, Some(change), false, effects),
             }
+        }
+        if roll.epoch().0 > 0 && !roll.lives(self.me.node) {
+            self.probe_at = now;
+        }
+    }
+
+    fn sick(&mut self, reason: Option<String>, effects: &mut Vec<Effect>) {
+        if self.me.sick != reason {
+            self.me.sick = reason;
+            self.me.revision += 1;
+            self.tell_of_myself();
+            let (node, state) = (self.me.node, self.me.state);
+            effects.push(Effect::Changed { node, before: Some(state), state });
         }
     }
 
@@ -314,47 +442,9 @@ impl Membership {
         self.leaving = true;
         self.me.state = MemberState::Left;
         self.tell_of_myself();
-        effects.push(Effect::Changed { record: self.me.clone(), before: Some(MemberState::Alive) });
-        self.send_all(now, effects);
-    }
-
-    /// Asks for the streams that the overlay wants and doesn't have yet, at the newest addresses.
-    fn rewire(&mut self, effects: &mut Vec<Effect>) {
-        let peers = overlay::peers(self.me.node, &self.table);
-        let gone: Vec<NodeId> = self.wanted.keys().copied().filter(|p| !peers.contains(p)).collect();
-        for peer in gone {
-            self.wanted.remove(&peer);
-            effects.push(Effect::Disconnect { peer });
-        }
-        for peer in peers {
-            let address = &self.table.get(peer).expect("peers are members").record.address;
-            if self.wanted.get(&peer) != Some(address) {
-                self.wanted.insert(peer, address.clone());
-                effects.push(Effect::Connect { peer, address: address.clone() });
-            }
-        }
-    }
-}
-
-/// What is kept of one peer beside its record.
-#[derive(Clone, Debug)]
-struct Link {
-    edge: Edge,
-    /// What the next heartbeat to it carries.
-    exchange: Exchange,
-    sent: u64,
-    sessions: Option<Sessions>,
-}
-
-impl Link {
-    fn new(now: Instant) -> Self {
-        Self { edge: Edge::new(now), exchange: Exchange::Deltas, sent: 0, sessions: None }
-    }
-
-    fn answer(&mut self) {
-        // An own question carries the answer as well.
-        if self.exchange == Exchange::Deltas {
-            self.exchange = Exchange::Answer;
-        }
+        let (node, state) = (self.me.node, MemberState::Left);
+        effects.push(Effect::Changed { node, before: Some(MemberState::Alive), state });
+        self.next_round(now);
+        self.send_all(effects);
     }
 }

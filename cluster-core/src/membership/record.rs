@@ -8,6 +8,9 @@ use crate::{
 };
 use core::{cmp::Ordering, time::Duration};
 
+/// Of the reason that a sick member gives; the rest is cut off.
+pub const SICK_BYTES: usize = 128;
+
 /// What gossip says of a member; at equal incarnations the later one of these wins (SWIM, section 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemberState {
@@ -47,10 +50,14 @@ pub struct MemberRecord {
     pub state: MemberState,
     pub session: SessionId,
     pub agent: AgentState,
+    /// Counts what the member itself changed in its record within one incarnation.
+    pub revision: u64,
+    /// Why the member itself says that it can't do its work; at most `SICK_BYTES`.
+    pub sick: Option<String>,
     pub name: String,
     /// Where its gRPC port is reached.
     pub address: String,
-    /// Where its HTTP port is reached, if it has one.
+    /// Where its HTTP port is reached, if it has one. Not in the ledger: known of joiners and of who changed of late.
     pub http: Option<String>,
     pub zone: String,
     pub role: Role,
@@ -66,36 +73,122 @@ impl MemberRecord {
         self.order(other) == Ordering::Greater
     }
 
+    /// What decides between two honest records of one member: who knows one of equal rank learns nothing.
+    #[must_use]
+    pub fn rank(&self) -> (Incarnation, MemberState, u64) {
+        (self.incarnation, self.state, self.revision)
+    }
+
     fn order(&self, other: &Self) -> Ordering {
-        let by_rule = (self.incarnation, self.state).cmp(&(other.incarnation, other.state));
         // The rest only breaks ties between records that no honest single life of a node can produce.
-        by_rule
+        self.rank()
+            .cmp(&other.rank())
             .then_with(|| (self.session, self.agent).cmp(&(other.session, other.agent)))
             .then_with(|| (&self.address, &self.http).cmp(&(&other.address, &other.http)))
             .then_with(|| (&self.name, &self.zone).cmp(&(&other.name, &other.zone)))
-            .then_with(|| (&self.version, self.role as u8).cmp(&(&other.version, other.role as u8)))
+            .then_with(|| (&self.sick, &self.version).cmp(&(&other.sick, &other.version)))
+            .then_with(|| (self.role as u8).cmp(&(other.role as u8)))
+    }
+
+    /// About as many bytes as it takes in a message.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let text = [&self.name, &self.address, &self.zone, &self.version];
+        let optional = [&self.http, &self.sick].into_iter().flatten().map(|t| t.len() + 2).sum::<usize>();
+        // Two random ids of eleven bytes, six small numbers, two bytes before each text.
+        36 + text.iter().map(|t| t.len() + 2).sum::<usize>() + optional
     }
 }
 
-/// What one observer says of one peer that it doesn't hear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Silence {
-    pub node: NodeId,
-    /// Since the last sign, less the observer's own stalls; since it first knew of the peer if `never` is set.
-    pub silence: Duration,
-    /// The observer never heard this life of the peer at all, so it can't vouch for any moment of it.
-    pub never: bool,
-    /// How long ago its stream to the observer ended, if no other stands.
-    pub ended: Option<Duration>,
+/// How a member fares, in per mille: for placement and for people. Told often, and only as far as there is room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Of all its processors.
+    pub load: u16,
+    pub memory: u16,
+    /// The share of time in which something waited (PSI, some).
+    pub cpu_pressure: u16,
+    pub memory_pressure: u16,
+    pub io_pressure: u16,
+    /// As in its heartbeats.
+    pub health: u8,
 }
 
-/// All that one observer doesn't hear. Who isn't listed, but is in the view `view`, was heard within a heartbeat.
+/// One member's vitals, as it told them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VitalsOf {
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    /// Counts within an incarnation; the higher one is newer.
+    pub revision: u64,
+    pub vitals: Vitals,
+}
+
+/// How a fresh connection to a peer went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DialOutcome {
+    /// Its agent answered over it.
+    Answered,
+    /// Its host accepted, and its agent said nothing.
+    Silent,
+    /// Its host refused: nothing listens there.
+    Refused,
+    /// Nothing came back at all.
+    NoRoute,
+}
+
+/// What one agent found out about a subject whom another asked it to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opinion {
+    /// What its keeper answered by datagram, if it did.
+    pub keeper: Option<AgentState>,
+    pub dial: Option<DialOutcome>,
+    /// Whether the asked one had a heartbeat of it since about when the asker began to suspect it.
+    pub hears: bool,
+}
+
+/// What an observer concludes of a peer after a second opinion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// Neither the peer's host nor its agent answered anybody in any way.
+    HostGone,
+    /// Its host answers; its agent's process is not there.
+    AgentGone,
+    /// Its host answers; its agent's process is there and says nothing.
+    AgentStalled,
+    /// Others reach its agent, or its datagrams come: only the way from here is bad.
+    LinkBad,
+}
+
+/// One peer in trouble, as one observer found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub node: NodeId,
+    /// The life of the peer that this is about, as the observer knew it.
+    pub incarnation: Incarnation,
+    pub trouble: Trouble,
+    /// Since the last sign of it, less the observer's own stalls.
+    pub silence: Duration,
+    /// How long ago the suspicion began.
+    pub suspected: Duration,
+    /// How long ago its stream to the observer ended, if no other stands.
+    pub ended: Option<Duration>,
+    /// How many others were asked to try, and how many of them answered (that they reached it or not).
+    pub helpers_asked: u8,
+    pub helpers_answered: u8,
+    pub dial: Option<DialOutcome>,
+}
+
+/// All findings of one observer. To every voter: when they change, and with each heartbeat while there are any; once
+/// without any when the last one is withdrawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub observer: NodeId,
     /// The committed view that the observer speaks of; zero when it has none yet.
     pub view: ViewEpoch,
-    pub silences: Vec<Silence>,
+    /// The observer's own trouble, as in a heartbeat.
+    pub health: u8,
+    pub findings: Vec<Finding>,
 }
 
 /// How many records a heartbeat carries, and whether it wants as many back.
@@ -104,9 +197,10 @@ pub enum Exchange {
     /// Only what changed of late.
     #[default]
     Deltas,
-    /// All that the sender knows; the receiver's next heartbeat answers in kind.
+    /// All that the sender knows beside the committed view, and some of the view if the receiver has another one. The
+    /// receiver's next heartbeat answers in kind.
     Ask,
-    /// All that the sender knows.
+    /// The same, in answer.
     Answer,
 }
 
@@ -122,15 +216,8 @@ pub struct Heartbeat {
     pub view: ViewEpoch,
     pub exchange: Exchange,
     pub deltas: Vec<MemberRecord>,
-    pub silences: Vec<Silence>,
-}
-
-impl Heartbeat {
-    /// What the cut detector needs of it.
-    #[must_use]
-    pub fn report(&self) -> Report {
-        Report { observer: self.from, view: self.view, silences: self.silences.clone() }
-    }
+    /// The sender's own, when they changed, and some of others.
+    pub vitals: Vec<VitalsOf>,
 }
 
 /// What two agents say first: the joiner of itself, the seed of all that it knows. Also the answer to a probe.
@@ -185,6 +272,8 @@ impl From<&ViewMember> for MemberRecord {
             state: m.state.into(),
             session: m.session,
             agent: AgentState::Up,
+            revision: 0,
+            sick: None,
             name: m.name.clone(),
             address: m.address.clone(),
             http: None,

@@ -1,25 +1,92 @@
-//! What is said: heartbeats with news and silences to the peers, and hellos to places where others may be.
+//! What is said: heartbeats with news to the peers, and hellos to places where others may be.
 //!
-//! Not here: when (`Membership::step`), and which news (`gossip`).
+//! Not here: when (`Membership::step`), and which news (`gossip`, `vitals`).
 
 use super::*;
 
+/// In a larger cluster an agent tries an address so much more seldom that all together try as often.
+const PROBERS: usize = 100;
+/// Addresses looked at for one that leads somewhere.
+const PROBE_CHOICES: usize = 8;
+
+/// The first moment after now, but not at once, that lies at this phase of a heartbeat.
+fn next_beat(now: Instant, phase: Duration, heartbeat: Duration) -> Instant {
+    let nanos = |d: Duration| u64::try_from(d.as_nanos()).expect("a heartbeat is short");
+    let (every, after) = (nanos(heartbeat), now + heartbeat / 8);
+    let past = (after.as_nanos() + every * 2 - nanos(phase)) % every;
+    after + Duration::from_nanos(every - past)
+}
+
+/// The same news for all neighbours.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Round {
+    news: Vec<MemberRecord>,
+    vitals: Vec<VitalsOf>,
+}
+
 impl Membership {
-    pub(super) fn send_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let open: Vec<NodeId> = self.links.keys().copied().filter(|p| self.is_open(*p)).collect();
-        let silences = self.silences(now);
-        for peer in open {
-            self.send(peer, &silences, effects);
+    /// Once a heartbeat: what all links get with their next one.
+    pub(super) fn next_round(&mut self, now: Instant) {
+        if self.links.values().all(|l| !l.edge.is_open()) {
+            return;
+        }
+        self.rounds += 1;
+        self.round = Round {
+            news: self.gossip.round(&self.table),
+            vitals: self.board.round(now, self.me.node, self.me.incarnation),
+        };
+    }
+
+    /// Spreads the heartbeats over time. So those who watch a node see it fall silent one after the other over a whole
+    /// heartbeat, and nodes that are lost together are found lost together: none before some have spoken of the others.
+    pub(super) fn spread(&mut self, now: Instant) {
+        let open = self.links.values().filter(|l| l.edge.is_open()).count();
+        let heartbeat = self.timing.heartbeat;
+        for (place, link) in (0u32..).zip(self.links.values_mut().filter(|l| l.edge.is_open())) {
+            link.phase = heartbeat * place / u32::try_from(open).expect("fewer than members");
+            // What was promised stays: a later heartbeat would look like a silence.
+            link.beat_at = link.beat_at.min(next_beat(now, self.phase + link.phase, heartbeat));
         }
     }
 
-    pub(super) fn send(&mut self, to: NodeId, silences: &[Silence], effects: &mut Vec<Effect>) {
+    /// The heartbeats that are due.
+    pub(super) fn beat(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let (heartbeat, phase) = (self.timing.heartbeat, self.phase);
+        let mut due = Vec::new();
+        for (&peer, link) in self.links.iter_mut().filter(|(_, l)| l.edge.is_open() && now >= l.beat_at) {
+            link.beat_at = next_beat(now, phase + link.phase, heartbeat);
+            due.push(peer);
+        }
+        for peer in due {
+            self.send(peer, effects);
+        }
+    }
+
+    /// To everyone to whom a stream stands, now.
+    pub(super) fn send_all(&mut self, effects: &mut Vec<Effect>) {
+        let open: Vec<NodeId> =
+            self.links.iter().filter(|(_, l)| l.edge.is_open()).map(|(p, _)| *p).collect();
+        for peer in open {
+            self.send(peer, effects);
+        }
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, effects: &mut Vec<Effect>) {
+        let view = self.table.view();
         let Some(link) = self.links.get_mut(&to) else { return };
         link.sent += 1;
-        let exchange = core::mem::take(&mut link.exchange);
+        let fresh = core::mem::replace(&mut link.round, self.rounds) != self.rounds;
+        let (seq, exchange, theirs) = (link.sent, core::mem::take(&mut link.exchange), link.view);
         let mut deltas = match exchange {
-            Exchange::Deltas => self.gossip.news(&self.table),
-            Exchange::Ask | Exchange::Answer => gossip::everything(&self.table, &mut self.rng),
+            Exchange::Deltas if fresh => self.round.news.clone(),
+            Exchange::Deltas => Vec::new(),
+            Exchange::Ask | Exchange::Answer => match theirs {
+                Some(theirs) if theirs.0 == 0 => gossip::everything(&self.table, FULL_MAX, &mut self.rng),
+                Some(theirs) if theirs != view => {
+                    gossip::everything(&self.table, EXCHANGE_MAX, &mut self.rng)
+                }
+                _ => gossip::differences(&self.table, EXCHANGE_MAX, &mut self.rng),
+            },
         };
         // Who is spoken ill of hears it from everyone whom it can still reach, until it refuted.
         let of_it = self.table.get(to).map(|m| &m.record);
@@ -30,50 +97,61 @@ impl Membership {
             from: self.me.node,
             session: self.me.session,
             incarnation: self.me.incarnation,
-            seq: link.sent,
+            seq,
             health: self.health.score(),
-            view: self.table.view(),
+            view,
             exchange,
             deltas,
-            silences: silences.to_vec(),
+            vitals: if fresh { self.round.vitals.clone() } else { Vec::new() },
         };
         effects.push(Effect::Send { to, heartbeat });
     }
 
-    /// Whom this agent doesn't hear, of those that count as alive.
-    pub(super) fn silences(&self, now: Instant) -> Vec<Silence> {
-        let alive = |m: &Member| {
-            m.committed.map_or(m.record.state <= MemberState::Suspect, |c| c.state == NodeState::Alive)
-        };
-        let mut silences: Vec<Silence> = self
-            .links
-            .iter()
-            .filter(|(node, _)| self.table.get(**node).is_some_and(alive))
-            .map(|(&node, Link { edge, .. })| Silence {
-                node,
-                silence: edge.silence(now),
-                never: !edge.ever_heard(),
-                ended: edge.ended(now),
-            })
-            .filter(|s| s.never || s.silence > self.timing.heartbeat || s.ended.is_some())
-            .collect();
-        silences.sort_by_key(|s| core::cmp::Reverse(s.silence));
-        silences.truncate(SILENCES_MAX);
-        silences
+    /// No peer is left that this agent should hear.
+    pub(super) fn is_alone(&self) -> bool {
+        !self.links.values().any(|l| l.wanted && l.edge.is_open())
     }
 
-    /// One address that may lead to another part of the cluster.
-    pub(super) fn probe(&mut self) -> Option<Effect> {
-        let dead =
-            self.table.iter().filter(|m| m.record.state == MemberState::Dead).map(|m| &m.record.address);
-        let unreached = |a: &&String| {
-            **a != self.me.address && !self.wanted.iter().any(|(peer, at)| at == *a && self.is_open(*peer))
-        };
-        let choices: Vec<&String> = self.seeds.iter().chain(dead).filter(unreached).collect();
-        if choices.is_empty() || self.leaving {
+    /// One address that may lead to another part of the cluster: a seed's, a dead member's; alone, anyone's.
+    pub(super) fn probe(&mut self, alone: bool) -> Option<Effect> {
+        let roll = Arc::clone(self.table.roll());
+        let skip = !alone && roll.living() > PROBERS && self.rng.below(roll.living()) >= PROBERS;
+        let everyone = if alone { self.table.len() } else { 0 };
+        let dead: Vec<&Member> =
+            self.table.news().filter(|m| m.record.state == MemberState::Dead && !m.lives()).collect();
+        let count = self.seeds.len() + roll.lost().len() + dead.len() + everyone;
+        if skip || count == 0 || self.leaving {
             return None;
         }
-        let address = choices[self.rng.below(choices.len())].clone();
-        Some(Effect::Probe { address })
+        for _ in 0..PROBE_CHOICES {
+            let mut at = self.rng.below(count);
+            if at < self.seeds.len() {
+                if self.leads_on(&self.seeds[at], alone) {
+                    return Some(Effect::Probe { address: self.seeds[at].clone() });
+                }
+                continue;
+            }
+            at -= self.seeds.len();
+            let lost = roll.lost().get(at).and_then(|node| self.table.get(*node));
+            let member = lost
+                .or_else(|| dead.get(at.checked_sub(roll.lost().len())?).copied())
+                .or_else(|| self.table.iter().nth(at.checked_sub(roll.lost().len() + dead.len())?));
+            // A dead one that refuted since is spoken to already, or will be.
+            let member = member.filter(|m| m.record.node != self.me.node && !self.is_open(m.record.node));
+            if let Some(member) = member.filter(|m| m.record.state != MemberState::Left) {
+                return Some(Effect::Probe { address: member.record.address.clone() });
+            }
+        }
+        None
+    }
+
+    /// Whether a seed isn't this agent itself, nor a living member that this agent needn't ask.
+    fn leads_on(&self, seed: &str, alone: bool) -> bool {
+        let (me, roll) = (self.me.node, self.table.roll());
+        let reached = |m: &Member| {
+            m.record.address == seed
+                && (self.is_open(m.record.node) || (!alone && roll.lives(me) && m.lives()))
+        };
+        seed != self.me.address && !self.table.iter().any(reached)
     }
 }

@@ -1,33 +1,26 @@
 //! Table: every member that this agent knows of, and the rules by which what is said of them is merged.
 //!
-//! Two sources: gossip, whose records are merged by `MemberRecord::beats`, and the committed view, which alone makes a
-//! member dead and alone removes one. Not here: the agent's own record (it refutes; see `Membership`), time, streams.
+//! Two sources: the committed view, which is shared and alone makes a member dead and alone removes one; and gossip,
+//! of which only what goes beyond the view is kept (`MemberRecord::rank`). So a table costs as much as there is news,
+//! however large the cluster is. Not here: the agent's own record (it refutes; see `Membership`), time, streams.
 
-use super::record::{MemberRecord, MemberState, View, ViewMember};
+use super::{
+    record::{MemberRecord, MemberState},
+    roll::{Member, Roll},
+};
 use crate::{
     ids::{Incarnation, NodeId, ViewEpoch},
     ledger::NodeState,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
 
 /// Members of one cluster; further ones are not taken in.
 pub const MEMBERS_MAX: usize = 20_000;
 /// Nodes remembered as gone so that gossip doesn't bring them back; beyond it the lowest id is forgotten.
 pub const TOMBS_MAX: usize = 4_096;
-
-/// What the newest committed view said of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Committed {
-    pub state: NodeState,
-    pub incarnation: Incarnation,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    pub record: MemberRecord,
-    /// None: known by gossip only, as a joiner is before the ledger has it.
-    pub committed: Option<Committed>,
-}
 
 /// What keeps a node out of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,121 +34,178 @@ enum Tomb {
 /// A member whose record changed; `before` is the state it had, None if it wasn't there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    Updated { node: NodeId, before: Option<MemberState> },
+    Updated { node: NodeId, before: Option<MemberState>, new_life: bool },
     Removed { node: NodeId },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    members: BTreeMap<NodeId, Member>,
+    roll: Arc<Roll>,
+    /// Records that outrank the roll's, and of those whom it doesn't list.
+    news: BTreeMap<NodeId, Member>,
+    /// How many of the news the roll doesn't list.
+    joiners: usize,
     tombs: BTreeMap<NodeId, Tomb>,
-    view: ViewEpoch,
 }
 
 impl Table {
     #[must_use]
     pub fn get(&self, node: NodeId) -> Option<&Member> {
-        self.members.get(&node)
+        self.news.get(&node).or_else(|| self.roll.get(node))
     }
 
+    /// By id.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.members.values()
+        let (mut news, mut listed) = (self.news.values().peekable(), self.roll.members().iter().peekable());
+        core::iter::from_fn(move || match (news.peek(), listed.peek()) {
+            (Some(new), Some(old)) if new.record.node > old.record.node => listed.next(),
+            (Some(new), Some(old)) => {
+                if new.record.node == old.record.node {
+                    listed.next();
+                }
+                news.next()
+            }
+            (Some(_), None) => news.next(),
+            (None, _) => listed.next(),
+        })
+    }
+
+    /// What goes beyond the roll, by id.
+    pub fn news(&self) -> btree_map::Values<'_, NodeId, Member> {
+        self.news.values()
     }
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.roll.members().len() + self.joiners
+    }
+
+    #[must_use]
+    pub fn roll(&self) -> &Arc<Roll> {
+        &self.roll
     }
 
     #[must_use]
     pub fn view(&self) -> ViewEpoch {
-        self.view
+        self.roll.epoch()
     }
 
     /// Takes a record from gossip, if it says anything newer.
     pub fn merge(&mut self, record: &MemberRecord) -> Option<Change> {
         let node = record.node;
-        match self.tombs.get(&node) {
-            Some(Tomb::Removed) => return None,
-            Some(Tomb::Forgotten(incarnation)) if record.incarnation <= *incarnation => return None,
-            Some(Tomb::Forgotten(_)) | None => {}
+        if !self.tombs.is_empty() {
+            match self.tombs.get(&node) {
+                Some(Tomb::Removed) => return None,
+                Some(Tomb::Forgotten(incarnation)) if record.incarnation <= *incarnation => return None,
+                Some(Tomb::Forgotten(_)) | None => {}
+            }
         }
-        if let Some(member) = self.members.get_mut(&node) {
-            let before = Some(member.record.state);
-            return record.beats(&member.record).then(|| {
-                member.record = record.clone();
-                Change::Updated { node, before }
-            });
+        if let Some(news) = self.news.get_mut(&node) {
+            if !record.beats(&news.record) {
+                return None;
+            }
+            let change = updated(&news.record, record);
+            news.record = record.clone();
+            return Some(change);
         }
-        if self.members.len() >= MEMBERS_MAX {
+        if let Some(listed) = self.roll.get(node) {
+            if record.rank() <= listed.record.rank() {
+                return None;
+            }
+            let change = updated(&listed.record, record);
+            let committed = listed.committed;
+            self.news.insert(node, Member { record: record.clone(), committed });
+            return Some(change);
+        }
+        if self.len() >= MEMBERS_MAX {
             return None;
         }
         self.tombs.remove(&node);
-        self.members.insert(node, Member { record: record.clone(), committed: None });
-        Some(Change::Updated { node, before: None })
+        self.keep(record.clone());
+        Some(Change::Updated { node, before: None, new_life: true })
     }
 
     /// Puts the agent's own record in, whatever was there.
     pub fn set(&mut self, record: MemberRecord) {
-        let committed = self.get(record.node).and_then(|m| m.committed);
-        self.members.insert(record.node, Member { record, committed });
+        let same = |m: &Member| m.record.rank() == record.rank() && m.record.session == record.session;
+        if self.roll.get(record.node).is_some_and(same) {
+            self.news.remove(&record.node);
+        } else {
+            self.keep(record);
+        }
+    }
+
+    /// Whether the record goes beyond the view, so that others may not have it.
+    #[must_use]
+    pub fn is_news(&self, node: NodeId) -> bool {
+        self.news.contains_key(&node)
+    }
+
+    fn keep(&mut self, record: MemberRecord) {
+        let node = record.node;
+        let committed = self.roll.get(node).and_then(|m| m.committed);
+        let known = self.news.insert(node, Member { record, committed });
+        if known.is_none() && committed.is_none() {
+            self.joiners += 1;
+        }
     }
 
     /// Takes the committed view. An older one than the newest is ignored.
-    pub fn commit(&mut self, view: &View) -> Vec<Change> {
-        if view.epoch < self.view {
+    pub fn commit(&mut self, roll: &Arc<Roll>) -> Vec<Change> {
+        if roll.epoch() < self.roll.epoch() || Arc::ptr_eq(roll, &self.roll) {
             return Vec::new();
         }
-        self.view = view.epoch;
-        let mut changes: Vec<Change> = view.members.iter().filter_map(|m| self.commit_one(m)).collect();
-        let listed: BTreeSet<NodeId> = view.members.iter().map(|m| m.node).collect();
-        let gone = |m: &&Member| m.committed.is_some() && !listed.contains(&m.record.node);
-        let removed: Vec<NodeId> = self.members.values().filter(gone).map(|m| m.record.node).collect();
-        for node in removed {
-            self.members.remove(&node);
-            self.bury(node, Tomb::Removed);
-            changes.push(Change::Removed { node });
+        let before = core::mem::replace(&mut self.roll, Arc::clone(roll));
+        let mut changes = Vec::new();
+        let mut old = before.members().iter().peekable();
+        for listed in roll.members() {
+            let node = listed.record.node;
+            while let Some(gone) = old.next_if(|m| m.record.node < node) {
+                self.remove(gone.record.node, &mut changes);
+            }
+            let old = old.next_if(|m| m.record.node == node);
+            // The usual case, for all but a few: nothing to compare, nothing to keep.
+            let same =
+                |o: &Member| o.committed == listed.committed && o.record.session == listed.record.session;
+            if !(old.is_some_and(same) && (self.news.is_empty() || !self.news.contains_key(&node))) {
+                changes.extend(self.commit_one(old, listed));
+            }
         }
+        for gone in old {
+            self.remove(gone.record.node, &mut changes);
+        }
+        self.joiners = self.news.keys().filter(|node| roll.get(**node).is_none()).count();
         changes
     }
 
-    fn commit_one(&mut self, m: &ViewMember) -> Option<Change> {
-        self.tombs.remove(&m.node);
-        let committed = Some(Committed { state: m.state, incarnation: m.incarnation });
-        let Some(member) = self.members.get_mut(&m.node) else {
-            self.members.insert(m.node, Member { record: m.into(), committed });
-            return Some(Change::Updated { node: m.node, before: None });
+    /// `old` is what the view before had.
+    fn commit_one(&mut self, old: Option<&Member>, listed: &Member) -> Option<Change> {
+        let node = listed.record.node;
+        self.tombs.remove(&node);
+        let known = self.news.remove(&node);
+        let Some(before) = known.as_ref().or(old) else {
+            return Some(Change::Updated { node, before: None, new_life: true });
         };
-        let (before, news) = (member.record.state, member.committed != committed);
-        member.committed = committed;
-        let changed = match m.state {
-            NodeState::Alive if m.incarnation > member.record.incarnation => {
-                let http = member.record.http.take();
-                member.record = MemberRecord { http, ..m.into() };
-                true
-            }
-            NodeState::Alive => false,
-            // The decision is about whichever incarnation it was that fell silent, so it holds for all that are known:
-            // who lives all the same refutes with a higher one.
-            NodeState::Dead | NodeState::Left if news => {
-                let said = MemberState::from(m.state);
-                let newer = m.incarnation > member.record.incarnation;
-                // Who said itself that it leaves isn't less gone for having been declared dead as well.
-                let state = if newer { said } else { said.max(before) };
-                let incarnation = member.record.incarnation.max(m.incarnation);
-                let changed = (state, incarnation) != (before, member.record.incarnation);
-                (member.record.state, member.record.incarnation) = (state, incarnation);
-                changed
-            }
-            NodeState::Dead | NodeState::Left => false,
-        };
-        changed.then_some(Change::Updated { node: m.node, before: Some(before) })
+        let record = committed_record(before, listed);
+        let change = updated(&before.record, &record);
+        let changed = record.rank() != before.record.rank() || record.session != before.record.session;
+        if record.rank() > listed.record.rank() {
+            self.news.insert(node, Member { record, committed: listed.committed });
+        }
+        changed.then_some(change)
+    }
+
+    fn remove(&mut self, node: NodeId, changes: &mut Vec<Change>) {
+        self.news.remove(&node);
+        self.bury(node, Tomb::Removed);
+        changes.push(Change::Removed { node });
     }
 
     /// Drops a member that no view has, until it shows a later incarnation.
     pub fn forget(&mut self, node: NodeId) -> Option<Change> {
-        let member = self.members.remove(&node)?;
+        let member = self.news.remove(&node)?;
         assert!(member.committed.is_none(), "only a view removes a committed member");
+        self.joiners -= 1;
         self.bury(node, Tomb::Forgotten(member.record.incarnation));
         Some(Change::Removed { node })
     }
@@ -173,4 +223,24 @@ impl Table {
             self.tombs.pop_first();
         }
     }
+}
+
+fn updated(before: &MemberRecord, after: &MemberRecord) -> Change {
+    let new_life = after.incarnation > before.incarnation;
+    Change::Updated { node: after.node, before: Some(before.state), new_life }
+}
+
+/// What is known of a member once the view has spoken.
+fn committed_record(known: &Member, listed: &Member) -> MemberRecord {
+    let said = listed.committed.expect("the roll's members are committed");
+    let record = &known.record;
+    if listed.record.incarnation > record.incarnation {
+        return listed.record.clone();
+    }
+    if said.state == NodeState::Alive || known.committed == listed.committed {
+        return record.clone();
+    }
+    // The decision is about whichever incarnation it was that fell silent, so it holds for all that are known: who lives
+    // all the same refutes with a higher one. Who said itself that it leaves isn't less gone for having been declared dead.
+    MemberRecord { state: MemberState::from(said.state).max(record.state), ..record.clone() }
 }

@@ -1,7 +1,7 @@
 //! Scripts: who does what at which millisecond, and what is then true. Membership and cut together, on `lab`.
 
 use super::{lab::*, *};
-use crate::timing::LAN;
+use crate::{ledger::NodeState, timing::LAN};
 
 const ALL_ALIVE: &str = "n1 alive, n2 alive, n3 alive, n4 alive, n5 alive";
 
@@ -26,49 +26,48 @@ fn a_seed_that_is_down_at_first_is_tried_for_ever() {
 }
 
 #[test]
-fn a_silent_host_is_suspected_by_all_then_declared_after_its_lease() {
+fn a_silent_host_is_suspected_then_declared_within_a_second_and_a_half() {
     for seed in 0..20 {
         let mut lab = Lab::formed(5, seed);
-        lab.run_to(10_000 + seed * 20);
-        lab.power_off(3);
         let off = 10_000 + seed * 20;
-        lab.run_to(off + 1_500);
-        for host in [0, 1, 2, 4] {
-            assert_eq!(lab.list(host), "n1 alive, n2 alive, n3 alive, n4 suspect, n5 alive");
-        }
-        assert_eq!(lab.declarations(), []);
+        lab.run_to(off);
+        lab.power_off(3);
+        lab.run_to(off + 600);
+        assert_eq!(lab.list(0), ALL_ALIVE, "not before a second opinion");
         lab.run_to(off + 6_000);
-        let (_, _, verdicts) = &lab.declared[0];
+        let (at, _, verdicts) = &lab.declared[0];
         assert_eq!(lab.declarations().len(), 1, "{:?}", lab.declarations());
-        let last_seen = verdicts[0].last_seen.as_millis();
-        assert!((2_075..2_300).contains(&last_seen), "{last_seen} ms after its last sign");
-        assert_eq!(verdicts[0].observers, [id(0), id(1), id(2), id(4)]);
-        assert!(
-            verdicts[0].evidence[0].starts_with("n1 n2 n3 n5 heard nothing for 2."),
-            "{:?}",
-            verdicts[0].evidence
-        );
-        assert_eq!(lab.list(1), "n1 alive, n2 alive, n3 alive, n4 dead, n5 alive");
+        assert!((off + 650..off + 1_400).contains(at), "{at} after {off}");
+        assert!(verdicts[0].observers.len() >= 3, "{:?}", verdicts[0].observers);
+        for host in [0, 1, 2, 4] {
+            assert!(lab.suspected(host, 3).len() <= 1, "n{}", host + 1);
+            assert_eq!(lab.list(host), "n1 alive, n2 alive, n3 alive, n4 dead, n5 alive");
+        }
     }
 }
 
 #[test]
-fn an_agent_that_is_killed_is_suspected_at_once_and_nobodys_failure_if_back_in_time() {
+fn an_agent_that_is_killed_is_found_gone_at_once_and_nobodys_failure_if_back_in_time() {
     let mut lab = Lab::formed(5, 2);
     lab.run_to(10_000);
     lab.kill(3);
     lab.run_to(10_010);
-    assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 alive, n4 suspect, n5 alive");
-    lab.run_to(11_500);
-    lab.start(3);
-    lab.run_to(20_000);
+    for host in [0, 1, 2, 4] {
+        assert_eq!(lab.findings(host), "n4 AgentGone", "as n{} finds it", host + 1);
+    }
+    assert_eq!(lab.list(0), ALL_ALIVE, "its host lives: nobody calls it suspect");
+    lab.run_to(19_500);
     assert_eq!(lab.declarations(), []);
+    lab.start(3);
+    lab.run_to(28_000);
     for host in 0..5 {
         assert_eq!(lab.list(host), ALL_ALIVE);
+        assert_eq!(lab.findings(host), "");
         let session = lab.hosts[host].members.member(id(3)).unwrap().record.session;
         assert_eq!(session, SessionId(203), "its new life, as n{} sees it", host + 1);
         assert_eq!(lab.happened(host, |e| matches!(e, Effect::Duplicate { .. })), []);
     }
+    assert_eq!(lab.declarations(), []);
 }
 
 /// An agent that was away reads in the old part of the log that a node died, holds that against the life it knows of by
@@ -82,9 +81,9 @@ fn who_catches_up_with_an_old_death_is_corrected() {
     let died = old.members.iter_mut().find(|m| m.node == id(0)).expect("listed");
     died.state = NodeState::Dead;
     for view in [old, new] {
-        lab.member(4, Event::View(view));
+        lab.member(4, Event::View(Arc::new(Roll::of(&view))));
     }
-    assert!(lab.wants(4, 0), "whom it wrongs must be able to hear it");
+    assert_eq!(lab.list(4), "n1 dead, n2 alive, n3 alive, n4 alive, n5 alive");
     lab.run_to(12_000);
     for host in 0..5 {
         assert_eq!(lab.list(host), ALL_ALIVE, "as n{} sees it", host + 1);
@@ -92,18 +91,15 @@ fn who_catches_up_with_an_old_death_is_corrected() {
 }
 
 #[test]
-fn evidence_names_the_stream_that_ended() {
+fn a_stream_that_ends_asks_for_a_second_opinion_at_once() {
     let mut lab = Lab::formed(3, 2);
     lab.run_to(10_000);
-    lab.kill(2);
-    lab.run_to(13_000);
-    let evidence = &lab.declared[0].2[0].evidence;
-    assert!(evidence[0].starts_with("n1 n2 heard nothing for 2."), "{evidence:?}");
-    assert!(evidence[1].starts_with("its stream to n"), "{evidence:?}");
-    assert!(
-        lab.declared[0].2[0].suspected >= Duration::from_millis(1_600),
-        "it counts from the stream's end"
-    );
+    lab.break_streams(2, true);
+    lab.power_off(2);
+    lab.run_to(10_700);
+    let (at, _, verdicts) = &lab.declared[0];
+    assert!((10_350..10_600).contains(at), "opinion and coalescing, no silence: {at}");
+    assert!(verdicts[0].suspected >= Duration::from_millis(350), "it counts from the stream's end");
 }
 
 #[test]
@@ -121,6 +117,11 @@ fn who_was_paused_blames_nobody() {
         }
         lab.run_to(10_000 + ms + 5_000);
         for other in (0..5).filter(|o| *o != host) {
+            if ms < 3_000 {
+                let asked =
+                    lab.happened(host, |e| matches!(e, Effect::Dial { peer, .. } if *peer == id(other)));
+                assert!(asked.iter().all(|at| *at < 10_000), "n{} needn't even ask: {asked:?}", host + 1);
+            }
             let seen = lab.suspected(host, other);
             assert_eq!(seen, [], "n{} paused for {ms} ms suspects n{}", host + 1, other + 1);
         }
@@ -161,14 +162,13 @@ fn lost_heartbeats_and_late_ones_kill_nobody() {
 #[test]
 fn two_hosts_lost_together_are_one_decision() {
     for seed in 0..20 {
-        let mut lab = Lab::formed(5, seed);
+        let mut lab = Lab::formed(7, seed);
         lab.run_to(10_000 + seed * 20);
         lab.power_off(2);
-        lab.run_to(10_200 + seed * 20);
         lab.power_off(4);
         lab.run_to(20_000);
         let declared: Vec<String> = lab.declarations().into_iter().map(|(_, names)| names).collect();
-        assert_eq!(declared, ["n3 n5"]);
+        assert_eq!(declared, ["n3 n5"], "seed {seed}");
     }
 }
 
@@ -182,7 +182,7 @@ fn the_wait_for_others_is_short() {
     lab.run_to(20_000);
     let declared = lab.declarations();
     assert_eq!(declared.iter().map(|d| d.1.as_str()).collect::<Vec<_>>(), ["n3", "n5"]);
-    assert!(declared[0].0 < 10_000 + 2_600, "{declared:?}");
+    assert!(declared[0].0 < 10_000 + 1_400, "{declared:?}");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_new_leader_goes_on_where_the_old_one_was() {
     lab.run_to(20_000);
     let declared = lab.declarations();
     assert_eq!(declared.len(), 1);
-    assert!((12_000..12_500).contains(&declared[0].0) && declared[0].1 == "n1", "{declared:?}");
+    assert!((11_500..11_900).contains(&declared[0].0) && declared[0].1 == "n1", "{declared:?}");
 }
 
 #[test]
@@ -213,22 +213,6 @@ fn an_observer_that_starts_anew_vouches_for_nobody() {
 }
 
 #[test]
-fn an_observer_without_the_view_vouches_for_nobody() {
-    let mut lab = Lab::formed(3, 5);
-    lab.run_to(10_000);
-    lab.power_off(1);
-    lab.power_off(2);
-    // From here on n3 says that all is well, and that it knows no view.
-    for ms in (10_100..14_000).step_by(50) {
-        lab.run_to(ms);
-        let report = Report { observer: id(2), view: crate::ids::ViewEpoch(0), silences: vec![] };
-        let now = lab.now;
-        lab.hosts[0].cut.step(now, crate::cut::Event::Report(report), &mut Vec::new());
-    }
-    assert_eq!(lab.declarations().iter().map(|d| d.1.as_str()).collect::<Vec<_>>(), ["n2"]);
-}
-
-#[test]
 fn one_observer_that_hears_it_is_enough_to_live() {
     let mut lab = Lab::formed(5, 6);
     lab.run_to(10_000);
@@ -236,8 +220,11 @@ fn one_observer_that_hears_it_is_enough_to_live() {
     lab.cuts.extend([(3, 0), (3, 1), (3, 2), (0, 3), (1, 3), (2, 3)]);
     lab.run_to(60_000);
     assert_eq!(lab.declarations(), []);
-    let suspicions = lab.suspected(0, 3).len();
-    assert!((1..20).contains(&suspicions), "patience grows with each refutation: {suspicions} suspicions");
+    assert_eq!(lab.suspected(0, 3), [], "others reach it");
+    for host in 0..3 {
+        assert_eq!(lab.findings(host), "n4 LinkBad");
+    }
+    assert_eq!(lab.findings(4), "");
 }
 
 #[test]
@@ -298,7 +285,7 @@ fn who_was_removed_does_not_come_back_by_gossip() {
 fn a_joiner_that_never_was_committed_is_forgotten() {
     let mut lab = Lab::new(3, 9);
     lab.run_to(1_000);
-    lab.kill(2);
+    lab.power_off(2);
     lab.commit();
     lab.run_to(10_000);
     assert_eq!(lab.list(0), "n1 alive, n2 alive, n3 suspect");
@@ -352,7 +339,7 @@ fn two_living_copies_of_one_node_are_noticed() {
             view: lab.view.epoch,
             exchange: Exchange::Deltas,
             deltas: vec![],
-            silences: vec![],
+            vitals: vec![],
         };
         let now = lab.now;
         lab.hosts[0].members.step(now, Event::Heartbeat(copy), &mut found);

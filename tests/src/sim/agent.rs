@@ -17,7 +17,10 @@ use cluster_core::{
     instance,
     lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict, concerns},
     ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, Reply},
-    membership::{self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, View},
+    membership::{
+        self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, Opinion, Report, Roll,
+        View,
+    },
     time::{Clocks, Instant, WallTime},
     timing::LAN,
 };
@@ -25,6 +28,7 @@ use core::time::Duration;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
+    sync::Arc,
 };
 
 /// So many entries lie between two snapshots.
@@ -46,15 +50,52 @@ pub struct Disk {
 
 #[derive(Clone, Debug)]
 pub enum Msg {
-    Heartbeat { beat: Heartbeat, ages: Vec<(NodeId, LeaseEpoch, Duration)> },
+    Heartbeat {
+        beat: Heartbeat,
+        ages: Vec<(NodeId, LeaseEpoch, Duration)>,
+    },
     Hello(Hello),
+    /// As datagrams; no keeper here, the agent answers for itself.
+    Probe {
+        nonce: u64,
+    },
+    Probed {
+        nonce: u64,
+    },
+    Help {
+        subject: NodeId,
+    },
+    Helped {
+        subject: NodeId,
+        opinion: Opinion,
+    },
+    Report(Report),
+    Poll {
+        subject: NodeId,
+    },
+    Polled {
+        subject: NodeId,
+        hears: bool,
+    },
     Renew(Renewal),
-    Renewed { session: SessionId, nonce: u64, verdict: Verdict },
-    AskPromise { epoch: LeaseEpoch, at: LogId },
-    Promised { epoch: LeaseEpoch, remaining: Duration },
+    Renewed {
+        session: SessionId,
+        nonce: u64,
+        verdict: Verdict,
+    },
+    AskPromise {
+        epoch: LeaseEpoch,
+        at: LogId,
+    },
+    Promised {
+        epoch: LeaseEpoch,
+        remaining: Duration,
+    },
     Raft(RaftMsg),
     Propose(Rc<Command>),
-    Replied { request: RequestId },
+    Replied {
+        request: RequestId,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -163,7 +204,7 @@ impl Agent {
         let mut cut = Cut::new(who.node, LAN, now);
         let view = View::from(&snapshot);
         let mut effects = Vec::new();
-        membership.step(now, membership::Event::View(view.clone()), &mut effects);
+        membership.step(now, membership::Event::View(Arc::new(Roll::of(&view))), &mut effects);
         cut.step(now, cut::Event::View(view), &mut Vec::new());
         let mut book = Book::new(who.node, now);
         book.step(now, Fact::Installed { ledger: &snapshot });
@@ -246,8 +287,6 @@ impl Agent {
         if self.ticks.is_multiple_of(2) {
             self.gossip(membership::Event::Tick, env);
             let mut effects = Vec::new();
-            let report = self.membership.report(now);
-            self.cut.step(now, cut::Event::Report(report), &mut effects);
             self.cut.step(now, cut::Event::Tick, &mut effects);
             self.declare(effects, env);
         }
@@ -260,14 +299,24 @@ impl Agent {
         let now = env.clocks.raw;
         match msg {
             Msg::Heartbeat { beat, ages } => {
-                let report = beat.report();
                 self.gossip(membership::Event::Heartbeat(beat), env);
-                let mut effects = Vec::new();
-                self.cut.step(now, cut::Event::Report(report), &mut effects);
-                self.declare(effects, env);
                 self.hear_ages(from, ages, env);
             }
             Msg::Hello(hello) => self.gossip(membership::Event::Hello(hello), env),
+            Msg::Probe { nonce } => env.out.push(Out::Send { to: from, msg: Msg::Probed { nonce } }),
+            Msg::Probed { nonce } => {
+                let agent = AgentState::Up;
+                self.gossip(membership::Event::ProbeAnswered { peer: from, nonce, agent }, env);
+            }
+            Msg::Help { subject } => self.gossip(membership::Event::HelpAsked { by: from, subject }, env),
+            Msg::Helped { subject, opinion } => {
+                self.gossip(membership::Event::HelpAnswered { helper: from, subject, opinion }, env);
+            }
+            Msg::Report(report) => self.cut(cut::Event::Report(report), env),
+            Msg::Poll { subject } => self.gossip(membership::Event::Polled { by: from, subject }, env),
+            Msg::Polled { subject, hears } => {
+                self.cut(cut::Event::PollAnswer { observer: from, subject, hears }, env);
+            }
             Msg::Renew(renewal) => {
                 let verdict = self.book.renew(now, &renewal);
                 let msg = Msg::Renewed { session: renewal.session, nonce: renewal.nonce, verdict };
@@ -302,6 +351,12 @@ impl Agent {
         }
     }
 
+    fn cut(&mut self, event: cut::Event, env: &mut Env<'_>) {
+        let mut effects = Vec::new();
+        self.cut.step(env.clocks.raw, event, &mut effects);
+        self.declare(effects, env);
+    }
+
     pub(super) fn gossip(&mut self, event: membership::Event, env: &mut Env<'_>) {
         let mut effects = Vec::new();
         self.membership.step(env.clocks.raw, event, &mut effects);
@@ -322,6 +377,26 @@ impl Agent {
                 E::Probe { address } => env.out.push(Out::Probe { address }),
                 E::Refuted { incarnation } => env.disk.incarnation = incarnation.0,
                 E::Changed { .. } | E::Removed { .. } | E::Duplicate { .. } => {}
+                E::ProbeBurst { peer, nonce, count, .. } => {
+                    for _ in 0..count {
+                        env.out.push(Out::Send { to: peer, msg: Msg::Probe { nonce } });
+                    }
+                }
+                E::Dial { .. } => {}
+                E::AskHelp { helper, subject } => {
+                    env.out.push(Out::Send { to: helper, msg: Msg::Help { subject } });
+                }
+                E::AnswerHelp { to, subject, opinion } => {
+                    env.out.push(Out::Send { to, msg: Msg::Helped { subject, opinion } });
+                }
+                E::Report(report) => {
+                    for &to in &self.who.voters {
+                        env.out.push(Out::Send { to, msg: Msg::Report(report.clone()) });
+                    }
+                }
+                E::AnswerPoll { to, subject, hears } => {
+                    env.out.push(Out::Send { to, msg: Msg::Polled { subject, hears } });
+                }
             }
         }
     }
@@ -433,7 +508,7 @@ impl Agent {
         if self.ledger.view_epoch != view_before || matches!(command.body, Body::NodeUp { .. }) {
             let view = View::from(&self.ledger);
             self.cut.step(now, cut::Event::View(view.clone()), &mut Vec::new());
-            self.gossip(membership::Event::View(view), env);
+            self.gossip(membership::Event::View(Arc::new(Roll::of(&view))), env);
         }
         if self.raft.leads()
             && let Some(to) = self.waiting.remove(&command.request)
@@ -455,6 +530,8 @@ fn record(who: &Who, incarnation: u64) -> MemberRecord {
         state: MemberState::Alive,
         session: who.session,
         agent: AgentState::Up,
+        revision: 0,
+        sick: None,
         name: name(who.node),
         address: profile(who.node).address,
         http: None,

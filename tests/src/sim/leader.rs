@@ -69,6 +69,10 @@ impl Agent {
 
     pub(super) fn declare(&mut self, effects: Vec<cut::Effect>, env: &mut Env<'_>) {
         for effect in effects {
+            if let cut::Effect::Poll { subject, observers } = &effect {
+                let poll = |&to| Out::Send { to, msg: Msg::Poll { subject: *subject } };
+                env.out.extend(observers.iter().map(poll));
+            }
             let cut::Effect::Declare(verdicts) = effect else { continue };
             if self.office.is_none() {
                 continue;

@@ -77,7 +77,16 @@ impl Node {
                     self.connected.remove(&peer);
                 }
                 Effect::Probe { address } => self.probe(address),
-                Effect::Changed { record, before } => self.changed(&record, before),
+                Effect::ProbeBurst { .. }
+                | Effect::Dial { .. }
+                | Effect::AskHelp { .. }
+                | Effect::AnswerHelp { .. }
+                | Effect::Report(_)
+                | Effect::AnswerPoll { .. } => {}
+                Effect::Changed { node, before, .. } => {
+                    let record = self.members.member(node).map_or(self.members.me(), |m| &m.record).clone();
+                    self.changed(&record, before);
+                }
                 Effect::Removed { node } => {
                     self.heard.heard.remove(&node);
                 }
@@ -185,6 +194,8 @@ fn record(a: &Acquaintance) -> MemberRecord {
         state: MemberState::Alive,
         session: a.session,
         agent: AgentState::Up,
+        revision: 0,
+        sick: None,
         name: a.name.clone(),
         address: a.address.clone(),
         http: None,

@@ -1,0 +1,126 @@
+//! Case: what goes on about one subject over time: how long it has been between the marks, what others answered when
+//! asked, what was said of it already.
+//!
+//! Not here: counting (`tally`), and when the verdicts of several subjects become one decision (`Cut`).
+
+use super::tally::{Standing, Tally};
+use crate::{ids::NodeId, membership::AgentState, time::Instant, timing::Timing};
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// Between two polls about a subject that stays between the marks.
+const POLL_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a subject's case says now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// Nothing to decide.
+    Nothing,
+    /// It may turn out to belong to the same outage as others that are due.
+    Pending,
+    /// Between the marks, and asking did not settle it. Nobody waits for it any more.
+    Contested,
+    Gone,
+}
+
+/// One question to all who hadn't said anything.
+#[derive(Clone, Debug)]
+pub(super) struct Poll {
+    at: Instant,
+    /// Whether this is the first one since the subject rose above the low mark.
+    first: bool,
+    pub asked: Vec<NodeId>,
+    /// Who of them answered, and whether it hears the subject.
+    pub answers: BTreeMap<NodeId, bool>,
+}
+
+impl Poll {
+    fn is_over(&self, at: Instant, timing: &Timing) -> bool {
+        self.answers.len() == self.asked.len() || at.since(self.at) >= timing.cut_poll_after
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Case {
+    /// Said to people, for as long as this suspicion lasts.
+    pub suspected: bool,
+    pub unstable_since: Option<Instant>,
+    pub poll: Option<Poll>,
+    pub declared_at: Option<Instant>,
+    /// What its observers agree on of its agent; up again once nobody finds any trouble.
+    pub agent: AgentState,
+    /// What was last said of its agent, and when, until the ledger shows it.
+    pub said: Option<(AgentState, Instant)>,
+}
+
+impl Case {
+    /// Follows the tally. Some: to be asked now, if this process leads.
+    pub fn follow(
+        &mut self,
+        at: Instant,
+        tally: &Tally,
+        timing: &Timing,
+        leads: bool,
+    ) -> Option<Vec<NodeId>> {
+        self.agent = match tally.agent() {
+            Some(state) => state,
+            None if tally.is_troubled() => self.agent,
+            None => AgentState::Up,
+        };
+        if tally.standing() != Standing::Unstable {
+            (self.unstable_since, self.poll) = (None, None);
+            if tally.standing() == Standing::Clear {
+                self.suspected = false;
+                // What was declared for its agent's sake stays so.
+                self.declared_at = self.declared_at.filter(|_| self.agent != AgentState::Up);
+            }
+            return None;
+        }
+        let since = *self.unstable_since.get_or_insert(at);
+        let due = match &self.poll {
+            None => at.since(since) >= timing.cut_poll_after,
+            Some(poll) => at.since(poll.at) >= POLL_AGAIN,
+        };
+        if !leads || !due {
+            return None;
+        }
+        let asked: Vec<NodeId> = tally.others.clone();
+        let first = self.poll.is_none();
+        self.poll = Some(Poll { at, first, asked: asked.clone(), answers: BTreeMap::new() });
+        (!asked.is_empty()).then_some(asked)
+    }
+
+    /// An answer of somebody who wasn't asked counts for nothing.
+    pub fn answered(&mut self, observer: NodeId, hears: bool) {
+        if let Some(poll) = self.poll.as_mut().filter(|poll| poll.asked.contains(&observer)) {
+            poll.answers.insert(observer, hears);
+        }
+    }
+
+    pub fn finding(&self, at: Instant, tally: &Tally, timing: &Timing) -> Finding {
+        match (tally.standing(), &self.poll) {
+            (Standing::Clear, _) => Finding::Nothing,
+            (Standing::Gone, _) => Finding::Gone,
+            (Standing::Unstable, None) => Finding::Pending,
+            (Standing::Unstable, Some(poll)) if !poll.is_over(at, timing) => {
+                if poll.first {
+                    Finding::Pending
+                } else {
+                    Finding::Contested
+                }
+            }
+            (Standing::Unstable, Some(poll)) if tally.gone_by_poll(&poll.answers) => Finding::Gone,
+            (Standing::Unstable, Some(_)) => Finding::Contested,
+        }
+    }
+
+    /// Whether it wasn't declared of late: a declaration that the view doesn't show after a lease time is made again.
+    pub fn is_unsaid(&self, at: Instant, timing: &Timing) -> bool {
+        self.declared_at.is_none_or(|said| at.since(said) >= timing.lease)
+    }
+
+    /// Whether anything must be remembered once nobody says anything of the subject any more.
+    pub fn is_over(&self) -> bool {
+        self.agent == AgentState::Up && self.said.is_none()
+    }
+}

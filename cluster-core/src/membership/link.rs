@@ -1,0 +1,138 @@
+//! Link: what this agent keeps of one peer with whom heartbeats flow, or should.
+//!
+//! Not here: what is done with it (`weave` for streams, `watch` for silence).
+
+use super::{
+    duplicate::Sessions,
+    edge::Edge,
+    record::{DialOutcome, Exchange, Finding, Trouble},
+};
+use crate::{
+    ids::{Incarnation, NodeId, ViewEpoch},
+    time::Instant,
+    timing::Timing,
+};
+use core::time::Duration;
+
+/// What is the matter with the peer, as the last inquiry found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub trouble: Trouble,
+    pub incarnation: Incarnation,
+    pub suspected_at: Instant,
+    pub helpers_asked: u8,
+    pub helpers_answered: u8,
+    pub dial: Option<DialOutcome>,
+    /// No keeper answered: only a connection tells whether its host lives.
+    pub without_keeper: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub edge: Edge,
+    /// The overlay, or a greeting, has this edge. Else the link stands only until it is given up, or the peer ends it.
+    pub wanted: bool,
+    /// A heartbeat came since it is wanted.
+    pub delivered: bool,
+    /// No longer wanted: kept until those that took its place deliver, and until then at most.
+    pub retire_at: Option<Instant>,
+    /// The address to which this end keeps a stream.
+    pub dialled: Option<String>,
+    /// When this end dials if no stream stands.
+    pub dial_at: Instant,
+    /// When the next heartbeat to it is due, and its place within a heartbeat.
+    pub beat_at: Instant,
+    pub phase: Duration,
+    /// The last round of news that it got.
+    pub round: u64,
+    /// What the next heartbeat to it carries.
+    pub exchange: Exchange,
+    pub sent: u64,
+    pub sessions: Option<Sessions>,
+    /// The peer's committed view, by its last heartbeat.
+    pub view: Option<ViewEpoch>,
+    pub found: Option<Found>,
+    /// When the peer's host last gave any sign.
+    pub sign_at: Option<Instant>,
+    /// When the present silence was first looked into.
+    pub suspected_at: Option<Instant>,
+    /// How often since the last heartbeat an inquiry cleared it, and how often in a row it was unsure.
+    pub cleared: u32,
+    pub unsure: u32,
+    /// When the peer in trouble is looked at again, and the nonce of that look.
+    pub watch_at: Instant,
+    pub watch_nonce: u64,
+    pub inquired_at: Instant,
+    pub redial_at: Instant,
+}
+
+impl Link {
+    #[must_use]
+    pub fn new(now: Instant, timing: &Timing) -> Self {
+        Self {
+            edge: Edge::new(now, timing),
+            wanted: false,
+            delivered: false,
+            retire_at: None,
+            dialled: None,
+            dial_at: now,
+            beat_at: now,
+            phase: Duration::ZERO,
+            round: 0,
+            exchange: Exchange::Deltas,
+            sent: 0,
+            sessions: None,
+            view: None,
+            found: None,
+            sign_at: None,
+            suspected_at: None,
+            cleared: 0,
+            unsure: 0,
+            watch_at: now,
+            watch_nonce: 0,
+            inquired_at: now,
+            redial_at: now,
+        }
+    }
+
+    pub fn answer(&mut self) {
+        // An own question carries the answer as well.
+        if self.exchange == Exchange::Deltas {
+            self.exchange = Exchange::Answer;
+        }
+    }
+
+    /// The peer, or its host, was heard of just now: nothing that was found before holds. Whether anything was.
+    pub fn is_well(&mut self, now: Instant) -> bool {
+        (self.sign_at, self.suspected_at) = (Some(now), None);
+        (self.cleared, self.unsure) = (0, 0);
+        self.found.take().is_some()
+    }
+
+    /// Whether this end waits to dial.
+    #[must_use]
+    pub fn awaits_dial(&self) -> bool {
+        self.wanted && !self.edge.is_open() && self.dialled.is_none()
+    }
+
+    #[must_use]
+    pub fn hears(&self, now: Instant, floor: Duration) -> bool {
+        self.edge.heard_at().is_some_and(|at| now.since(at) < floor)
+    }
+
+    #[must_use]
+    pub fn finding(&self, now: Instant, node: NodeId) -> Option<Finding> {
+        let found = self.found.as_ref()?;
+        Some(Finding {
+            node,
+            incarnation: found.incarnation,
+            trouble: found.trouble,
+            silence: self.edge.silence(now),
+            suspected: now.since(found.suspected_at),
+            ended: self.edge.ended(now),
+            helpers_asked: found.helpers_asked,
+            helpers_answered: found.helpers_answered,
+            dial: found.dial,
+        })
+    }
+}
