@@ -66,6 +66,16 @@ pub enum AgentState {
     Gone,
 }
 
+impl From<AgentState> for cluster_core::ledger::AgentState {
+    fn from(state: AgentState) -> Self {
+        match state {
+            AgentState::Up => Self::Up,
+            AgentState::Stalled => Self::Stalled,
+            AgentState::Gone => Self::Gone,
+        }
+    }
+}
+
 /// What this agent knows of the present, replaced as a whole a few times a second.
 #[derive(Clone, Debug, Default)]
 pub struct Live {

@@ -242,6 +242,9 @@ mod tests {
             changed_at: WallTime(joined_at),
             failure: None,
             death: None,
+            agent: Default::default(),
+            deaths: vec![],
+            held_back: None,
         }
     }
 

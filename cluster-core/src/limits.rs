@@ -28,6 +28,8 @@ pub const NODES_MAX: usize = 16_384;
 pub const NODE_GONE_LISTED_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Epochs that ended and are remembered; at the limit nothing is placed until older ones are safe.
 pub const REVOCATIONS_MAX: usize = 16_384;
+/// Deaths of one node whose times are kept; at the limit the oldest is forgotten.
+pub const DEATHS_MAX: usize = 8;
 /// Promises kept with a revocation, one a voter; the rest is dropped.
 pub const PROMISES_MAX: usize = 16;
 

@@ -384,7 +384,7 @@ fn settings_of(config: &AgentConfig, timing: &Timing) -> Settings {
     let expect = config.join.expect.unwrap_or(1).clamp(1, VOTERS_MAX);
     let voters = expect - u32::from(expect.is_multiple_of(2));
     let lease_ms = u64::try_from(timing.lease.as_millis()).expect("a lease takes seconds");
-    Settings { profile: timing.name.to_owned(), lease_ms, voters }
+    Settings { profile: timing.name.to_owned(), lease_ms, voters, ..Settings::default() }
 }
 
 fn raft_settings(

@@ -1,10 +1,9 @@
 //! Nodes as `status` and `node list` show them.
 
 use super::{State, View, timestamp};
-use crate::shared::AgentState;
 use cluster_core::{
     ids::{LeaseEpoch, NodeId},
-    ledger::{Role, Scheduling, Slot},
+    ledger::{AgentState, Role, Scheduling, Slot},
 };
 use holdfast_proto::v1;
 use std::time::Duration;
@@ -59,13 +58,21 @@ impl View<'_> {
         }
     }
 
+    /// What enough of its observers found stands in the ledger; without a leader nobody writes it there, and gossip's
+    /// word is the newer.
     fn agent(&self, id: NodeId, state: State) -> v1::AgentState {
-        let heard = self.live.members.get(&id).map(|m| m.agent);
-        match (state, heard) {
-            _ if id == self.me.node => v1::AgentState::Up,
-            (State::Dead | State::Left, _) | (_, Some(AgentState::Gone)) => v1::AgentState::Gone,
-            (_, Some(AgentState::Stalled)) => v1::AgentState::Stalled,
-            (_, Some(AgentState::Up) | None) => v1::AgentState::Up,
+        if id == self.me.node {
+            return v1::AgentState::Up;
+        }
+        if matches!(state, State::Dead | State::Left) {
+            return v1::AgentState::Gone;
+        }
+        let committed = self.committed(id).filter(|_| self.live.leader.is_some()).map(|n| n.agent.state);
+        let heard = || self.live.members.get(&id).map_or(AgentState::Up, |m| m.agent.into());
+        match committed.unwrap_or_else(heard) {
+            AgentState::Up => v1::AgentState::Up,
+            AgentState::Stalled => v1::AgentState::Stalled,
+            AgentState::Gone => v1::AgentState::Gone,
         }
     }
 
@@ -111,6 +118,7 @@ fn scheduling(scheduling: Scheduling) -> v1::Scheduling {
         Scheduling::Eligible => v1::Scheduling::Eligible,
         Scheduling::Draining => v1::Scheduling::Draining,
         Scheduling::Drained => v1::Scheduling::Drained,
+        Scheduling::Quarantined => v1::Scheduling::Quarantined,
     }
 }
 

@@ -1,10 +1,13 @@
 //! The cluster's health in one message, with a sentence for each reason and what to do about it.
 //!
-//! Critical: no leader, or a workload with nothing running that should run. Degraded: a dead or suspect node, a missing
-//! instance, an open failure, an alert that can't be sent. What was planned (left, drained, stopped) is healthy.
+//! Critical: no leader, or a workload with nothing running that should run. Degraded: a dead, suspect or quarantined
+//! node, an agent that is down, a missing instance, an open failure, an alert that can't be sent. What was planned (left, drained, stopped) is healthy.
 
 use super::{State, View};
-use cluster_core::{ids::NodeId, ledger::Subject};
+use cluster_core::{
+    ids::NodeId,
+    ledger::{NodeState, Subject},
+};
 use holdfast_proto::v1;
 
 /// Sentences in one answer; how many more there are is the last one.
@@ -68,6 +71,7 @@ impl View<'_> {
         self.judge_leader(&mut verdict);
         self.judge_workloads(workloads, &mut verdict);
         judge_nodes(nodes, &mut verdict);
+        self.judge_scheduling(&mut verdict);
         self.judge_failures(&mut verdict);
         self.judge_alerting(&mut verdict);
         if !consistent {
@@ -128,6 +132,19 @@ impl View<'_> {
         }
     }
 
+    /// What the cluster itself keeps work from. What a person drained is healthy.
+    fn judge_scheduling(&self, verdict: &mut Verdict) {
+        for node in self.ledger.nodes.values().filter(|n| n.state == NodeState::Alive) {
+            let (name, Some(held)) = (&node.profile.name, &node.held_back) else { continue };
+            let why = held.evidence.first().map_or("no reason was given", String::as_str);
+            let text = format!(
+                "Node {name} is given no work: {why}; it is again once it was well for 10 minutes, or when you say \
+                 so with `holdfast node undrain {name}`."
+            );
+            verdict.add(v1::Health::Degraded, text);
+        }
+    }
+
     fn judge_failures(&self, verdict: &mut Verdict) {
         let open: Vec<String> = self
             .ledger
@@ -176,7 +193,17 @@ impl View<'_> {
 fn judge_nodes(nodes: &[v1::Node], verdict: &mut Verdict) {
     for node in nodes {
         let name = &node.name;
+        let lives = matches!(node.state(), v1::NodeState::Alive | v1::NodeState::Suspect);
         match node.state() {
+            _ if lives && node.agent() != v1::AgentState::Up => {
+                let stalled = node.agent() == v1::AgentState::Stalled;
+                let how = if stalled { "says nothing" } else { "is gone" };
+                let text = format!(
+                    "The agent of {name} {how}, but its host answers and its workloads run on; restart the agent \
+                     there (`systemctl restart holdfast`) and look at its log."
+                );
+                verdict.add(v1::Health::Degraded, text);
+            }
             v1::NodeState::Dead => verdict.add(
                 v1::Health::Degraded,
                 format!(
@@ -191,12 +218,6 @@ fn judge_nodes(nodes: &[v1::Node], verdict: &mut Verdict) {
                      its host and its network."
                 ),
             ),
-            v1::NodeState::Alive if node.agent() != v1::AgentState::Up => {
-                let how = if node.agent() == v1::AgentState::Stalled { "doesn't get on" } else { "is gone" };
-                verdict.reasons.push(format!(
-                    "The agent of {name} {how} while its host lives; look at the agent's log there, or restart it."
-                ));
-            }
             v1::NodeState::Alive | v1::NodeState::Left | v1::NodeState::Unspecified => {}
         }
     }

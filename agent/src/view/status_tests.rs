@@ -4,7 +4,7 @@ use super::testing::Stage;
 use crate::shared::LiveState;
 use cluster_core::{
     ids::NodeId,
-    ledger::{AlertingConfig, Body, Channel, Route, Subject},
+    ledger::{AgentState, AlertingConfig, Body, Channel, Route, Subject},
 };
 use holdfast_proto::v1::{self, Health, InstanceState, NodeState};
 use std::time::Duration;
@@ -56,6 +56,44 @@ fn a_suspect_node_degrades() {
     assert_eq!((status.health(), status.voters_online), (Health::Degraded, 2));
     assert_eq!(status.nodes[2].state(), NodeState::Suspect);
     assert!(said(&status, "n3 isn't heard"), "{:?}", status.reasons);
+}
+
+#[test]
+fn an_agent_that_is_down_degrades_and_its_workloads_do_not() {
+    let mut stage = Stage::healthy();
+    with_route(&mut stage);
+    let body = |state| Body::AgentState {
+        node: NodeId(2),
+        incarnation: cluster_core::ids::Incarnation(1),
+        state,
+        since: cluster_core::time::WallTime(0),
+        observers: vec![NodeId(1)],
+        evidence: vec![],
+    };
+    stage.play(body(AgentState::Stalled));
+    // Gossip suspects it as well: nobody hears its heartbeats.
+    stage.live.members.get_mut(&NodeId(2)).expect("listed").state = LiveState::Suspect;
+    let status = stage.view().status(true);
+    assert_eq!(status.health(), Health::Degraded);
+    assert_eq!(status.nodes[1].agent(), v1::AgentState::Stalled);
+    assert!(said(&status, "The agent of n2 says nothing, but its host answers"), "{:?}", status.reasons);
+    assert!(!said(&status, "isn't heard"), "{:?}", status.reasons);
+    assert_eq!(status.workloads[0].running, 1);
+    // Without a leader gossip's word is the newer one.
+    stage.live.leader = None;
+    stage.live.members.get_mut(&NodeId(2)).expect("listed").agent = crate::shared::AgentState::Gone;
+    assert_eq!(stage.view().status(false).nodes[1].agent(), v1::AgentState::Gone);
+}
+
+#[test]
+fn a_quarantined_node_degrades_and_says_why() {
+    let mut stage = Stage::healthy();
+    let evidence = vec!["it died 3 times within 10 min".to_owned()];
+    stage.play(Body::NodeHeldBack { node: NodeId(3), drain: false, evidence });
+    let status = stage.view().status(true);
+    assert_eq!(status.health(), Health::Degraded);
+    assert_eq!(status.nodes[2].scheduling(), v1::Scheduling::Quarantined);
+    assert!(said(&status, "n3 is given no work: it died 3 times"), "{:?}", status.reasons);
 }
 
 #[test]

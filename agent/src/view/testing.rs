@@ -26,7 +26,7 @@ impl Stage {
     pub fn founded() -> Self {
         let mut stage =
             Self { ledger: Ledger::default(), live: Live::default(), me: identity(1), now: WallTime(START) };
-        let settings = Settings { profile: "lan".into(), lease_ms: 2_000, voters: 3 };
+        let settings = Settings { profile: "lan".into(), lease_ms: 2_000, voters: 3, ..Settings::default() };
         stage.play(Body::Founded { cluster: ClusterId(7), name: "shop".into(), settings });
         stage.play(Body::LeaderElected { node: NodeId(1) });
         for id in 1..=3 {

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use cluster_core::{
         ids::{FailureId, LeaseEpoch, LogId, NodeId, RequestId},
-        ledger::{Body, Death, FEATURE_LEVEL, Folded, Subject},
+        ledger::{Body, Death, FEATURE_LEVEL, Folded, Settings, Subject},
         time::WallTime,
     };
 
@@ -104,6 +104,21 @@ mod tests {
         ledger.requests.insert(RequestId(4), (WallTime(5), Reply::Epoch(LeaseEpoch(6))));
         assert_eq!(decode_ledger(&encode_ledger(&ledger)), Ok(ledger));
         let _ = FailureId(1);
+    }
+
+    /// A log that was written before a setting existed is read with what was built in then.
+    #[test]
+    fn settings_that_an_older_log_lacks_have_their_defaults() {
+        #[derive(serde::Serialize)]
+        struct Before {
+            profile: &'static str,
+            lease_ms: u64,
+            voters: u32,
+        }
+        let bytes = encode(&Before { profile: "wan", lease_ms: 8_000, voters: 5 });
+        let settings: Settings = decode("settings", &bytes).expect("it is readable");
+        assert_eq!((settings.profile.as_str(), settings.voters), ("wan", 5));
+        assert_eq!((settings.agent_timeout_ms, settings.drain_when_sick), (60_000, false));
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod outbox;
 pub mod rules;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_agents;
 mod text;
 
 pub use notice::{NOTICE_VERSION, Notice};
@@ -47,6 +49,8 @@ enum Change {
 pub enum Input {
     /// The ledger changed, or some 20 to 50 ms went by.
     Tick,
+    /// The voter configuration in force: one set, or both while it is being changed.
+    Voters(Vec<BTreeSet<NodeId>>),
     /// The answer to one `Effect::Send`; each must get exactly one. `dice`: any random number, spreads retries.
     SendFinished { alert: u64, channel: String, phase: Phase, attempt: u32, outcome: SendOutcome, dice: u64 },
 }
@@ -73,8 +77,12 @@ impl Alerting {
 
     /// The only way in. `now` is the leader's own monotonic clock and may not run backwards.
     pub fn step(&mut self, now: Instant, view: &View<'_>, input: Input, effects: &mut Vec<Effect>) {
-        if let Input::SendFinished { alert, channel, phase, attempt, outcome, dice } = input {
-            self.outbox.finished(now, (alert, channel, phase), attempt, outcome, dice);
+        match input {
+            Input::Tick => {}
+            Input::Voters(configurations) => self.rules.voters_are(configurations),
+            Input::SendFinished { alert, channel, phase, attempt, outcome, dice } => {
+                self.outbox.finished(now, (alert, channel, phase), attempt, outcome, dice);
+            }
         }
         self.alerts(now, view, effects);
         self.outbox.step(now, view.ledger, effects);

@@ -9,10 +9,12 @@ use super::text;
 use crate::{
     ids::{FailureId, NodeId},
     ledger::{
-        Action, Alert, Body, Failure, FailureState, InstanceState, Ledger, Method, Severity, Slot, Subject,
+        Action, Alert, Body, Failure, FailureState, InstanceState, Ledger, Method, NodeState, Severity, Slot,
+        Subject,
     },
-    recovery::{self, View, brake},
+    recovery::{self, Heard, View, brake},
     time::{Instant, WallTime},
+    timing::{LAN, Timing},
 };
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,15 +25,27 @@ pub const NODE_TEXT_WAIT: Duration = Duration::from_secs(3);
 pub const WORKLOAD_DOWN_AFTER: Duration = Duration::from_secs(30);
 /// A slot may look for a node this long in silence.
 pub const UNPLACEABLE_AFTER: Duration = Duration::from_secs(10);
+/// Voters that are away for less are nobody's worry: an agent that is upgraded, a host that is slow for a moment.
+pub const QUORUM_AT_RISK_AFTER: Duration = Duration::from_secs(5);
 
 /// Alerts that these rules own; others in the ledger aren't touched.
-pub const BUILT_IN: [&str; 6] =
-    ["NodeDead", "LeaseLost", "WorkloadDown", "CrashLoop", "Unplaceable", "BrakeEngaged"];
+/// `QuorumLost` isn't among them: without a quorum nobody could commit that it is to be told.
+pub const BUILT_IN: [&str; 8] = [
+    "NodeDead",
+    "LeaseLost",
+    "AgentDown",
+    "QuorumAtRisk",
+    "WorkloadDown",
+    "CrashLoop",
+    "Unplaceable",
+    "BrakeEngaged",
+];
 
 /// Since when this leader sees each condition hold.
 #[derive(Debug, Default)]
 pub struct Rules {
     since: BTreeMap<String, Instant>,
+    voters: Vec<BTreeSet<NodeId>>,
 }
 
 /// What should be known of a condition that holds.
@@ -49,6 +63,7 @@ struct Look<'a> {
     now: Instant,
     view: &'a View<'a>,
     since: &'a mut BTreeMap<String, Instant>,
+    voters: &'a [BTreeSet<NodeId>],
     /// Alerts that fire by the ledger.
     firing: BTreeMap<&'a str, &'a Alert>,
     /// Keys of the conditions that hold, whether or not they fire yet.
@@ -57,6 +72,10 @@ struct Look<'a> {
 }
 
 impl Rules {
+    pub fn voters_are(&mut self, configurations: Vec<BTreeSet<NodeId>>) {
+        self.voters = configurations;
+    }
+
     /// What must change: the key of each alert, and the entry that raises or ends it.
     pub fn step(&mut self, now: Instant, view: &View<'_>) -> Vec<(String, Body)> {
         let ledger = view.ledger;
@@ -66,9 +85,18 @@ impl Rules {
             .filter(|alert| alert.ends_at.is_none())
             .map(|alert| (alert.dedup_key.as_str(), alert))
             .collect();
-        let mut look =
-            Look { now, view, since: &mut self.since, firing, holding: BTreeSet::new(), drafts: Vec::new() };
+        let mut look = Look {
+            now,
+            view,
+            since: &mut self.since,
+            voters: &self.voters,
+            firing,
+            holding: BTreeSet::new(),
+            drafts: Vec::new(),
+        };
         look.nodes();
+        look.agents();
+        look.quorum();
         let unplaceable = look.unplaceable();
         look.instances(&unplaceable);
         look.brake();
@@ -134,6 +162,43 @@ impl Look<'_> {
                 let draft = text::node(ledger, name, node, *id, failure);
                 self.drafts.push((key, draft));
             }
+        }
+    }
+
+    /// Agents that are gone or stalled on hosts that live. Of a dead node its own alert tells.
+    fn agents(&mut self) {
+        let ledger = self.view.ledger;
+        let timing = ledger.cluster.as_ref().and_then(|cluster| Timing::named(&cluster.settings.profile));
+        let after = timing.unwrap_or(LAN).agent_down_after;
+        for node in ledger.agents_down().into_keys() {
+            let key = format!("AgentDown/{node}");
+            let age = ledger.nodes[&node].agent.since.map(|since| self.age_ms(since));
+            if self.holds_for(&key, after, age) {
+                self.drafts.push((key, text::agent(ledger, node)));
+            }
+        }
+    }
+
+    /// Some voters are away, and one more loss would end the majority. A cluster of one voter is always one loss away:
+    /// that is its design, and no news.
+    fn quorum(&mut self) {
+        let ledger = self.view.ledger;
+        let lives = |id: &NodeId| ledger.nodes.get(id).is_some_and(|node| node.state == NodeState::Alive);
+        let heard = |id: &NodeId| {
+            matches!(self.view.live.heard.get(id), Some(Heard::Alive | Heard::Sick)) && lives(id)
+        };
+        let at_risk = |voters: &BTreeSet<NodeId>| {
+            let online = voters.iter().filter(|id| heard(id)).count();
+            voters.len() > 1 && online < voters.len() && online <= voters.len() / 2 + 1
+        };
+        if !self.voters.iter().any(at_risk) {
+            return;
+        }
+        let voters: BTreeSet<NodeId> = self.voters.iter().flatten().copied().collect();
+        let away: Vec<NodeId> = voters.iter().filter(|id| !heard(id)).copied().collect();
+        let key = "QuorumAtRisk".to_owned();
+        if self.holds_for(&key, QUORUM_AT_RISK_AFTER, None) {
+            self.drafts.push((key, text::quorum(ledger, voters.len(), &away)));
         }
     }
 

@@ -5,7 +5,7 @@
 use super::rules::Draft;
 use crate::{
     ids::{FailureId, NodeId},
-    ledger::{Action, Alert, Failure, FailureState, Ledger, Severity, Slot, Subject},
+    ledger::{Action, AgentState, Alert, Failure, FailureState, Ledger, NodeState, Severity, Slot, Subject},
     recovery::{Unplaceable, brake::Brake},
     time::WallTime,
 };
@@ -44,6 +44,56 @@ pub(super) fn node(
         labels,
         summary: format!("{} {is}: {went}", failure.name),
         description: lines.join("\n"),
+    }
+}
+
+pub(super) fn agent(ledger: &Ledger, id: NodeId) -> Draft {
+    let name = ledger.node_name(id);
+    let node = &ledger.nodes[&id];
+    let is = if node.agent.state == AgentState::Gone { "is gone" } else { "says nothing" };
+    let placed: Vec<String> =
+        ledger.placements_on(id).map(|(workload, index, _)| instance_name(ledger, workload, index)).collect();
+    let works = if placed.is_empty() {
+        "nothing is placed on it".to_owned()
+    } else {
+        format!("what is on it runs on ({})", some(&placed, MAX_NAMED))
+    };
+    let timeout_ms = ledger.cluster.as_ref().map_or(0, |cluster| cluster.settings.agent_timeout_ms);
+    let mut lines = vec![format!(
+        "Start the agent on {name} again (`systemctl restart holdfast`); if it stays away for {} in all, {name} counts \
+         as dead and its work is moved.",
+        seconds(timeout_ms)
+    )];
+    lines.extend(node.agent.evidence.iter().cloned());
+    let mut labels = BTreeMap::from([("node".to_owned(), name.clone())]);
+    if !node.profile.zone.is_empty() {
+        labels.insert("zone".to_owned(), node.profile.zone.clone());
+    }
+    Draft {
+        name: "AgentDown",
+        severity: Severity::Warning,
+        failure: None,
+        labels,
+        summary: format!("{name}'s agent {is}, its host answers: {works}"),
+        description: lines.join("\n"),
+    }
+}
+
+pub(super) fn quorum(ledger: &Ledger, voters: usize, away: &[NodeId]) -> Draft {
+    let names: Vec<String> = away.iter().map(|id| ledger.node_name(*id)).collect();
+    Draft {
+        name: "QuorumAtRisk",
+        severity: Severity::Warning,
+        failure: None,
+        labels: BTreeMap::new(),
+        summary: format!(
+            "{} of {voters} voters are online: if one more is lost, nothing is decided any more",
+            voters - away.len()
+        ),
+        description: format!(
+            "Away: {}. Bring them back, or remove those that are gone for good (`holdfast node remove`).",
+            names.join(", ")
+        ),
     }
 }
 
@@ -129,11 +179,18 @@ pub(super) fn ended(ledger: &Ledger, alert: &Alert) -> String {
     let after = failure
         .and_then(|failure| failure.recovered_at.map(|end| end.since_ms(failure.last_seen_at)))
         .map_or(String::new(), |ms| format!(", {} after it was last well", seconds(ms)));
-    let known = ledger.nodes.values().any(|node| node.profile.name == label("node"));
+    let node = ledger.nodes.values().find(|node| node.profile.name == label("node"));
+    let known = node.is_some();
     match alert.name.as_str() {
         "NodeDead" if !known => format!("{} was removed", label("node")),
         "NodeDead" => format!("{} is back{after}", label("node")),
         "LeaseLost" => format!("{} has a lease again{after}", label("node")),
+        "AgentDown" if !known => format!("{} was removed", label("node")),
+        "AgentDown" if node.is_some_and(|node| node.state == NodeState::Alive) => {
+            format!("{}'s agent is up again", label("node"))
+        }
+        "AgentDown" => format!("{} is dead: another alert tells of it", label("node")),
+        "QuorumAtRisk" => "enough voters are online again".to_owned(),
         "Unplaceable" => format!("{} finds its nodes again", label("workload")),
         "BrakeEngaged" => "moving goes on".to_owned(),
         _ if failure.is_some_and(|failure| failure.recovered_at.is_some()) => {

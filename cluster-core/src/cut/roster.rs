@@ -8,8 +8,8 @@ use crate::{
 use core::fmt::Write as _;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names in one line of evidence; the others are counted.
-const NAMES_MAX: usize = 8;
+/// Names in one line of evidence, as many as a node has observers; others are counted.
+const NAMES_MAX: usize = 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Living {

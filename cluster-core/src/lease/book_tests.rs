@@ -26,7 +26,7 @@ fn lost(epoch: u64) -> Body {
 }
 
 fn ledger(applied: u64, current: &[(u64, u64)], ended: &[(u64, LogId)]) -> Ledger {
-    let settings = Settings { profile: "lan".to_owned(), lease_ms: LEASE, voters: 3 };
+    let settings = Settings { profile: "lan".to_owned(), lease_ms: LEASE, voters: 3, ..Settings::default() };
     let cluster = Cluster { id: ClusterId(1), name: "test".to_owned(), settings, founded_at: WallTime(0) };
     let node = |epoch: u64| Node {
         profile: NodeProfile::default(),
@@ -40,6 +40,9 @@ fn ledger(applied: u64, current: &[(u64, u64)], ended: &[(u64, LogId)]) -> Ledge
         changed_at: WallTime(0),
         failure: None,
         death: None,
+        agent: crate::ledger::AgentStanding::default(),
+        deaths: Vec::new(),
+        held_back: None,
     };
     let revocation = |at: LogId| Revocation {
         held: Vec::new(),

@@ -82,6 +82,11 @@ impl Ledger {
             Body::NodeUp { .. } => self.node_up(entry, body),
             Body::NodeDraining { node } => self.node_draining(entry, *node),
             Body::NodeUndrained { node } => self.node_undrained(entry, *node),
+            Body::NodeHeldBack { node, drain, evidence } => {
+                self.node_held_back(entry, *node, *drain, evidence)
+            }
+            Body::NodeReleased { node, evidence } => self.node_released(entry, *node, evidence),
+            Body::AgentState { .. } => self.agent_state(entry, body),
             Body::NodeLeft { node, epoch } => self.node_left(entry, *node, *epoch),
             Body::NodeRemoved { node, epoch } => self.node_removed(entry, *node, *epoch),
             Body::NodesForgotten { nodes } => self.nodes_forgotten(entry, nodes),

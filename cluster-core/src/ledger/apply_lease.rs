@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ids::{LeaseEpoch, NodeId, ViewEpoch},
-    limits::{PROMISES_MAX, REVOCATIONS_MAX, clip_evidence},
+    limits::{DEATHS_MAX, PROMISES_MAX, REVOCATIONS_MAX, clip_evidence},
     time::WallTime,
 };
 use std::collections::BTreeSet;
@@ -42,7 +42,8 @@ impl Ledger {
 
     fn node_died(&mut self, entry: &Entry<'_>, death: &Death) {
         let mut evidence = death.evidence.clone();
-        if !death.observers.is_empty() {
+        // Evidence names its observers itself; where there is none, at least they are told.
+        if evidence.is_empty() && !death.observers.is_empty() {
             let names: Vec<String> = death.observers.iter().map(|id| self.node_name(*id)).collect();
             evidence.insert(0, format!("reported by {}", names.join(" ")));
         }
@@ -63,6 +64,10 @@ impl Ledger {
         node.changed_at = entry.now;
         node.incarnation = node.incarnation.max(death.incarnation);
         node.death = Some(record.clone());
+        if node.deaths.len() >= DEATHS_MAX {
+            node.deaths.remove(0);
+        }
+        node.deaths.push(entry.now);
         let name = node.profile.name.clone();
         let unseen_ms = entry.now.since_ms(record.last_seen_at);
         let summary = format!("{name} is dead (view {}), last seen {unseen_ms} ms ago", self.view_epoch);

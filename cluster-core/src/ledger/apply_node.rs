@@ -3,7 +3,9 @@
 use super::{
     apply::{Entry, Outcome, reject},
     command::{Body, Rejection, Reply},
-    state::{DeathRecord, EventType, Ledger, Method, Node, NodeProfile, NodeState, Scheduling},
+    state::{
+        AgentStanding, DeathRecord, EventType, Ledger, Method, Node, NodeProfile, NodeState, Scheduling,
+    },
     validate,
 };
 use crate::{
@@ -54,6 +56,9 @@ impl Ledger {
                 changed_at: entry.now,
                 failure: None,
                 death: None,
+                agent: AgentStanding::default(),
+                deaths: Vec::new(),
+                held_back: None,
             };
             self.nodes.insert(*node, node_record);
             self.view_epoch = ViewEpoch(self.view_epoch.0 + 1);
@@ -68,6 +73,7 @@ impl Ledger {
             known.epoch = issued;
         }
         let epoch = known.epoch;
+        self.agent_returns(entry, *node);
         self.node_returns(entry, *node);
         Ok(Reply::Epoch(epoch))
     }
@@ -111,6 +117,7 @@ impl Ledger {
             // It left drained and of its own will: the time away is nobody's failure, and its account starts anew.
             node.joined_at = entry.now;
             node.scheduling = Scheduling::Eligible;
+            node.deaths.clear();
         }
         if was != NodeState::Alive || had_died {
             let fields = [("incarnation", node.incarnation.to_string()), ("epoch", node.epoch.to_string())];
@@ -124,7 +131,7 @@ impl Ledger {
 
     pub(super) fn node_draining(&mut self, entry: &Entry<'_>, id: NodeId) -> Outcome {
         let node = self.listed(id)?;
-        if node.scheduling == Scheduling::Eligible {
+        if matches!(node.scheduling, Scheduling::Eligible | Scheduling::Quarantined) {
             let name = node.profile.name.clone();
             self.schedule(id, Scheduling::Draining);
             self.operator_event(entry, &name, format!("{name} is draining"));
@@ -138,14 +145,17 @@ impl Ledger {
         if node.scheduling != Scheduling::Eligible {
             let name = node.profile.name.clone();
             self.schedule(id, Scheduling::Eligible);
+            self.forgive_deaths(id);
             self.operator_event(entry, &name, format!("{name} is eligible again"));
         }
         Ok(Reply::Done)
     }
 
-    fn schedule(&mut self, id: NodeId, scheduling: Scheduling) {
+    /// Whatever held it back before has no say any more: of the newest word alone it depends who lifts it.
+    pub(super) fn schedule(&mut self, id: NodeId, scheduling: Scheduling) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.scheduling = scheduling;
+            node.held_back = None;
         }
     }
 
@@ -153,7 +163,8 @@ impl Ledger {
     pub(super) fn settle_drain(&mut self, id: NodeId) {
         let draining = self.nodes.get(&id).is_some_and(|node| node.scheduling == Scheduling::Draining);
         if draining && self.placements_on(id).next().is_none() {
-            self.schedule(id, Scheduling::Drained);
+            // By whose word, stays.
+            self.nodes.get_mut(&id).into_iter().for_each(|node| node.scheduling = Scheduling::Drained);
         }
     }
 
@@ -190,6 +201,7 @@ impl Ledger {
             node.epoch = NONE;
             node.death = None;
             node.scheduling = Scheduling::Drained;
+            node.held_back = None;
         }
         self.view_epoch = ViewEpoch(self.view_epoch.0 + 1);
         self.event(entry, EventType::NodeLeft, &name, format!("{name} left for good"), &[]);

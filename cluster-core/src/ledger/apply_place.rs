@@ -108,7 +108,9 @@ impl Ledger {
             return Err(reject("NODE_NOT_ALIVE", format!("node {name} isn't alive")));
         }
         if node.scheduling != Scheduling::Eligible {
-            return Err(reject("NODE_NOT_ELIGIBLE", format!("node {name} is being drained")));
+            let quarantined = node.scheduling == Scheduling::Quarantined;
+            let is = if quarantined { "is quarantined" } else { "is being drained" };
+            return Err(reject("NODE_NOT_ELIGIBLE", format!("node {name} {is}")));
         }
         if node.profile.role == Role::Witness {
             return Err(reject(

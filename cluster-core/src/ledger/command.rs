@@ -3,7 +3,7 @@
 //! A command says what was decided and why; it never says "now" or "random": whatever apply needs is in it.
 
 use super::{
-    state::{Exit, NodeProfile, Settings, Subject, WorkloadSpec},
+    state::{AgentState, Exit, NodeProfile, Settings, Subject, WorkloadSpec},
     state_alert::{AlertingConfig, Severity},
 };
 use crate::{
@@ -77,6 +77,29 @@ pub enum Body {
     },
     NodeUndrained {
         node: NodeId,
+    },
+    /// By the leader's decision the node is given no work: it died too often, or says that it is sick. `drain`: what is
+    /// on it is moved, too.
+    NodeHeldBack {
+        node: NodeId,
+        drain: bool,
+        evidence: Vec<String>,
+    },
+    /// It was steady for long enough to be given work again.
+    NodeReleased {
+        node: NodeId,
+        evidence: Vec<String>,
+    },
+    /// Enough observers of a node agree on what its agent does while its host lives.
+    AgentState {
+        node: NodeId,
+        /// The life that was observed, as the view had it.
+        incarnation: Incarnation,
+        state: AgentState,
+        /// When the agent was last heard.
+        since: WallTime,
+        observers: Vec<NodeId>,
+        evidence: Vec<String>,
     },
     /// For good: drained, and its epoch over. Ends the epoch.
     NodeLeft {

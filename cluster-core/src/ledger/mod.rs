@@ -5,6 +5,7 @@
 mod apply;
 mod apply_alert;
 mod apply_failure;
+mod apply_health;
 mod apply_instance;
 mod apply_lease;
 mod apply_node;

@@ -1,9 +1,10 @@
 //! Questions about the ledger that many ask. Not here: anything that changes it.
 
 use super::state::{
-    Failure, FailureState, Kind, Ledger, Node, NodeState, Placement, Slot, Subject, Workload,
+    AgentState, Failure, FailureState, Kind, Ledger, Node, NodeState, Placement, Slot, Subject, Workload,
 };
 use crate::ids::{FailureId, LeaseEpoch, NodeId};
+use std::collections::BTreeMap;
 
 impl Ledger {
     #[must_use]
@@ -51,6 +52,13 @@ impl Ledger {
     pub fn is_current(&self, node: NodeId, epoch: LeaseEpoch) -> bool {
         let holds = |n: &Node| n.state == NodeState::Alive && n.epoch == epoch;
         epoch != LeaseEpoch(0) && self.nodes.get(&node).is_some_and(holds)
+    }
+
+    /// The living nodes whose agents aren't up, as their observers found.
+    #[must_use]
+    pub fn agents_down(&self) -> BTreeMap<NodeId, AgentState> {
+        let down = |n: &Node| n.state == NodeState::Alive && n.agent.state != AgentState::Up;
+        self.nodes.iter().filter(|(_, n)| down(n)).map(|(id, n)| (*id, n.agent.state)).collect()
     }
 
     /// Every placement of the cluster: workload, instance index, placement.

@@ -62,6 +62,29 @@ pub struct Settings {
     pub lease_ms: u64,
     /// How many voters the cluster wants: the largest odd number up to `expect`, at most 5.
     pub voters: u32,
+    /// How long an agent may be gone or stalled on a host that lives before its node counts as dead.
+    #[serde(default = "agent_timeout_ms")]
+    pub agent_timeout_ms: u64,
+    /// Whether work is moved off a node that says of itself that it is sick.
+    #[serde(default)]
+    pub drain_when_sick: bool,
+}
+
+/// Also of logs that were written before it was a setting.
+const fn agent_timeout_ms() -> u64 {
+    60_000
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            profile: "lan".to_owned(),
+            lease_ms: 2_000,
+            voters: 1,
+            agent_timeout_ms: agent_timeout_ms(),
+            drain_when_sick: false,
+        }
+    }
 }
 
 /// What a node says of itself when it joins.
@@ -96,6 +119,34 @@ pub enum Scheduling {
     Eligible,
     Draining,
     Drained,
+    /// The cluster itself gives it no work: see `Node::held_back`.
+    Quarantined,
+}
+
+/// An agent's process, as apart from its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AgentState {
+    #[default]
+    Up,
+    /// Its host answers, it doesn't.
+    Stalled,
+    Gone,
+}
+
+/// What enough of a node's observers found of its agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStanding {
+    pub state: AgentState,
+    /// When it was last heard; none while it is up.
+    pub since: Option<WallTime>,
+    pub evidence: Vec<String>,
+}
+
+/// Why the cluster, and no person, keeps work from a node: until it was steady for a while, or a person says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    pub since: WallTime,
+    pub evidence: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +166,13 @@ pub struct Node {
     pub failure: Option<FailureId>,
     /// Why it was declared dead or lost its lease, until it is back: what a failure record is made from.
     pub death: Option<DeathRecord>,
+    #[serde(default)]
+    pub agent: AgentStanding,
+    /// When it was declared dead of late, oldest first; until a person, or a steady while, makes it count no more.
+    #[serde(default)]
+    pub deaths: Vec<WallTime>,
+    #[serde(default)]
+    pub held_back: Option<HeldBack>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,6 +42,9 @@ pub(super) fn founding(name: &str, settings: &Settings) -> Checked {
     ensure((100..=600_000).contains(&settings.lease_ms), || {
         format!("a lease of {} ms is out of range: 100 ms to 600,000 ms", settings.lease_ms)
     })?;
+    ensure((1_000..=86_400_000).contains(&settings.agent_timeout_ms), || {
+        format!("an agent_timeout of {} ms is out of range: 1 s to 24 h", settings.agent_timeout_ms)
+    })?;
     ensure(settings.voters % 2 == 1 && settings.voters <= 7, || {
         format!("{} voters can't be: 1, 3, 5 or 7", settings.voters)
     })

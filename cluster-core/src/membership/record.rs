@@ -8,6 +8,8 @@ use crate::{
 };
 use core::{cmp::Ordering, time::Duration};
 
+pub use crate::ledger::AgentState;
+
 /// Of the reason that a sick member gives; the rest is cut off.
 pub const SICK_BYTES: usize = 128;
 
@@ -31,16 +33,6 @@ impl From<NodeState> for MemberState {
             NodeState::Left => Self::Left,
         }
     }
-}
-
-/// The agent's process, as apart from its host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AgentState {
-    #[default]
-    Up,
-    /// Its host answers, it doesn't.
-    Stalled,
-    Gone,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use crate::{
         RequestId, SessionId,
     },
     ledger::{
-        AlertingConfig, Body, Channel, Command, Death, Exit, FEATURE_LEVEL, Failure, Kind, Ledger,
-        NodeProfile, Phase, RecoverySpec, Reply, Report, Role, Route, SendOutcome, Settings, Subject,
+        AgentState, AlertingConfig, Body, Channel, Command, Death, Exit, FEATURE_LEVEL, Failure, Kind,
+        Ledger, NodeProfile, Phase, RecoverySpec, Reply, Report, Role, Route, SendOutcome, Settings, Subject,
         WorkloadSpec,
     },
     time::{Instant, WallTime},
@@ -89,7 +89,8 @@ impl Play {
             told: Vec::new(),
             refused: Vec::new(),
         };
-        let settings = Settings { profile: "lan".to_owned(), lease_ms: LEASE, voters: 5 };
+        let settings =
+            Settings { profile: "lan".to_owned(), lease_ms: LEASE, voters: 5, ..Settings::default() };
         play.commit(Body::Founded { cluster: ClusterId(7), name: "shop".to_owned(), settings });
         play.commit(Body::LeaderElected { node: NodeId(1) });
         for (i, zone) in zones.iter().enumerate() {
@@ -344,6 +345,15 @@ impl Play {
         self.declare(names);
     }
 
+    /// What enough observers found of its agent.
+    pub fn agent_is(&mut self, name: &str, state: AgentState) {
+        let node = self.id(name);
+        let incarnation = self.ledger.nodes[&node].incarnation;
+        let (since, observers, evidence) =
+            (WallTime(WALL + self.now), vec![], vec!["n1: so it is".to_owned()]);
+        self.commit(Body::AgentState { node, incarnation, state, since, observers, evidence });
+    }
+
     pub fn return_of(&mut self, name: &str) {
         let id = self.id(name);
         let zone = self.ledger.nodes[&id].profile.zone.clone();
@@ -376,7 +386,8 @@ impl Play {
     }
 
     fn give_voters(&mut self) {
-        self.step(Input::Voters(vec![self.voters.clone()]), alerting::Input::Tick);
+        let voters = vec![self.voters.clone()];
+        self.step(Input::Voters(voters.clone()), alerting::Input::Voters(voters));
     }
 
     pub fn node_of(&self, workload: &str, index: u32) -> Option<NodeId> {

@@ -111,7 +111,9 @@ fn placed(ledger: &Ledger, workload: &Workload, index: u32, placement: &Placemen
     let Some(node) = ledger.nodes.get(&placement.node) else { return Need::Nothing };
     if node.profile.role == Role::Witness {
         evict(format!("{} is a witness", node.profile.name))
-    } else if node.scheduling != Scheduling::Eligible && node.state == NodeState::Alive {
+    } else if matches!(node.scheduling, Scheduling::Draining | Scheduling::Drained)
+        && node.state == NodeState::Alive
+    {
         evict(format!("{} is drained", node.profile.name))
     } else {
         Need::Nothing

@@ -4,6 +4,8 @@
 //! Made anew by every leader. All truth is in the ledger; what is remembered here (promises under way, proposals not
 //! yet seen) only saves repetition, so a leader that starts in the middle finishes what another began.
 //!
+//! A node that dies too often, or says that it is sick, is held back from work until it was steady for a while.
+//!
 //! Not here: deciding who is dead (`cut`), leases and books (`lease`), restarts on the node itself, alerts.
 
 pub mod brake;
@@ -12,10 +14,13 @@ pub(crate) mod harness;
 pub mod ladder;
 pub mod placement;
 mod promises;
+mod steady;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_placement;
+#[cfg(test)]
+mod tests_steady;
 
 use crate::{
     ids::{FailureId, Generation, LeaseEpoch, LogId, NodeId},
@@ -27,6 +32,7 @@ use ladder::Need;
 use placement::{Board, WhyNot};
 use promises::Promises;
 use std::collections::{BTreeMap, BTreeSet};
+use steady::{Steady, Word};
 
 /// A proposal that the ledger doesn't show after this long is made again. The ledger refuses the second of two.
 pub const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
@@ -35,6 +41,7 @@ pub const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Recovery {
     promises: Promises,
+    steady: Steady,
     /// What was proposed and isn't in the ledger yet.
     proposed: BTreeMap<Key, Proposal>,
 }
@@ -64,6 +71,8 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     Alive,
+    /// It is heard, and says of itself that it isn't fit for more work.
+    Sick,
     Suspect,
 }
 
@@ -88,6 +97,8 @@ enum Key {
     Place(String, u32),
     Evict(String, u32, Generation),
     Abandon(FailureId),
+    HoldBack(NodeId),
+    Release(NodeId),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +135,16 @@ impl Recovery {
         let mut round = Round { now, view, proposed: &mut self.proposed, wanted: BTreeSet::new(), effects };
         for (epoch, promises) in self.promises.step(now, view.ledger, round.effects) {
             round.propose(Key::Safe(epoch), Body::EpochSafe { epoch, promises });
+        }
+        for word in self.steady.step(now, view) {
+            match word {
+                Word::HoldBack { node, drain, evidence } => {
+                    round.propose(Key::HoldBack(node), Body::NodeHeldBack { node, drain, evidence });
+                }
+                Word::Release { node, evidence } => {
+                    round.propose(Key::Release(node), Body::NodeReleased { node, evidence });
+                }
+            }
         }
         round.failures_of_nodes();
         round.slots();

@@ -9,7 +9,7 @@
 use super::{Heard, View};
 use crate::{
     ids::{LeaseEpoch, NodeId},
-    ledger::{InstanceState, Ledger, Node, NodeState, Placement, Role, Scheduling},
+    ledger::{AgentState, InstanceState, Ledger, Node, NodeState, Placement, Role, Scheduling},
 };
 use core::fmt;
 use std::collections::BTreeMap;
@@ -27,7 +27,12 @@ pub struct WhyNot {
     pub witness: u32,
     /// Draining or drained.
     pub draining: u32,
+    pub quarantined: u32,
+    /// By its own word.
+    pub sick: u32,
     pub without_lease: u32,
+    /// Its host lives, but nobody there would start anything.
+    pub without_agent: u32,
     /// Alive by the ledger, but gossip suspects it or doesn't hear it.
     pub not_heard: u32,
     /// Has as many starts under way as it may.
@@ -40,7 +45,10 @@ impl fmt::Display for WhyNot {
             (self.gone, "dead or left"),
             (self.witness, "witness"),
             (self.draining, "draining"),
+            (self.quarantined, "quarantined"),
+            (self.sick, "sick by its own word"),
             (self.without_lease, "without a lease"),
+            (self.without_agent, "without its agent"),
             (self.not_heard, "suspect or not heard"),
             (self.busy, "busy with other starts"),
         ];
@@ -67,7 +75,7 @@ pub fn choose(view: &View<'_>, board: &Board, workload: &str, index: u32) -> Res
     let mut why = WhyNot::default();
     let mut best: Option<Score> = None;
     for (id, node) in &ledger.nodes {
-        let heard = view.live.heard.get(id) == Some(&Heard::Alive);
+        let heard = view.live.heard.get(id).copied();
         if let Some(reason) = ruled_out(node, heard, board.starting_on(*id), &mut why) {
             *reason += 1;
             continue;
@@ -95,16 +103,27 @@ pub fn is_candidate(node: &Node) -> bool {
         && node.scheduling == Scheduling::Eligible
 }
 
-fn ruled_out<'w>(node: &Node, heard: bool, starting: u32, why: &'w mut WhyNot) -> Option<&'w mut u32> {
+fn ruled_out<'w>(
+    node: &Node,
+    heard: Option<Heard>,
+    starting: u32,
+    why: &'w mut WhyNot,
+) -> Option<&'w mut u32> {
     if node.state != NodeState::Alive {
         Some(&mut why.gone)
     } else if node.profile.role != Role::Member {
         Some(&mut why.witness)
+    } else if node.scheduling == Scheduling::Quarantined {
+        Some(&mut why.quarantined)
     } else if node.scheduling != Scheduling::Eligible {
         Some(&mut why.draining)
     } else if node.epoch == LeaseEpoch(0) {
         Some(&mut why.without_lease)
-    } else if !heard {
+    } else if node.agent.state != AgentState::Up {
+        Some(&mut why.without_agent)
+    } else if heard == Some(Heard::Sick) {
+        Some(&mut why.sick)
+    } else if heard != Some(Heard::Alive) {
         Some(&mut why.not_heard)
     } else if starting >= MAX_STARTS_PER_NODE {
         Some(&mut why.busy)

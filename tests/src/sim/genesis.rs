@@ -35,6 +35,7 @@ pub fn disk(voters: usize) -> Disk {
         profile: LAN.name.to_owned(),
         lease_ms: u64::try_from(LAN.lease.as_millis()).expect("short"),
         voters: u32::try_from(voters).expect("few"),
+        ..Settings::default()
     };
     let mut bodies = vec![Body::Founded { cluster: ClusterId(7), name: "sim".to_owned(), settings }];
     bodies.extend(nodes().into_iter().map(|node| Body::NodeUp {

@@ -30,6 +30,18 @@ enum Wish {
         node: u64,
         on: bool,
     },
+    Agent {
+        node: u64,
+        incarnation: u64,
+        state: AgentState,
+    },
+    HoldBack {
+        node: u64,
+        drain: bool,
+    },
+    Release {
+        node: u64,
+    },
     Leave {
         node: u64,
     },
@@ -140,6 +152,16 @@ fn wish() -> impl Strategy<Value = Wish> {
     let node = 1u64..5;
     let kind = prop_oneof![3 => Just(Kind::Singleton), 1 => Just(Kind::Replicas)];
     let channels = select(vec!["hook", "screen"]);
+    let state = select(vec![AgentState::Up, AgentState::Stalled, AgentState::Gone]);
+    let health = prop_oneof![
+        (node.clone(), 0u64..3, state).prop_map(|(node, incarnation, state)| Wish::Agent {
+            node,
+            incarnation,
+            state
+        }),
+        (node.clone(), any::<bool>()).prop_map(|(node, drain)| Wish::HoldBack { node, drain }),
+        node.clone().prop_map(|node| Wish::Release { node }),
+    ];
     let cluster = prop_oneof![
         3 => (node.clone(), 1u64..3, prop::bool::weighted(0.9))
             .prop_map(|(node, boot, honest)| Wish::Up { node, boot, honest }),
@@ -153,6 +175,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         2 => (subject(), proptest::option::weighted(0.1, 0u64..50))
             .prop_map(|(subject, caused_by)| Wish::Open { subject, caused_by }),
         1 => (0usize..4, any::<bool>()).prop_map(|(nth, page)| Wish::Close { nth, page }),
+        3 => health,
     ];
     let work = prop_oneof![
         3 => (vec(name(), 1..3), kind, 0u32..4, any::<bool>(), 0u8..3).prop_map(
@@ -215,6 +238,18 @@ fn proposal(ledger: &Ledger, wish: &Wish) -> Body {
         }
         Wish::Drain { node, on: true } => Body::NodeDraining { node: NodeId(*node) },
         Wish::Drain { node, on: false } => Body::NodeUndrained { node: NodeId(*node) },
+        Wish::Agent { node, incarnation, state } => Body::AgentState {
+            node: NodeId(*node),
+            incarnation: Incarnation(*incarnation),
+            state: *state,
+            since: WallTime(u64::MAX),
+            observers: vec![NodeId(77)],
+            evidence: vec!["silence".repeat(100); 10],
+        },
+        Wish::HoldBack { node, drain } => {
+            Body::NodeHeldBack { node: NodeId(*node), drain: *drain, evidence: vec![] }
+        }
+        Wish::Release { node } => Body::NodeReleased { node: NodeId(*node), evidence: vec![] },
         Wish::Leave { node } => Body::NodeLeft { node: NodeId(*node), epoch: epoch_of(*node) },
         Wish::Remove { node } => Body::NodeRemoved { node: NodeId(*node), epoch: epoch_of(*node) },
         Wish::Forget => Body::NodesForgotten { nodes: (1..5).map(NodeId).collect() },
@@ -367,6 +402,10 @@ fn consistent(ledger: &Ledger) {
         assert!(!ledger.revocations.contains_key(&node.epoch), "{id} holds an epoch that ended");
         assert!(node.failure.is_none_or(|f| ledger.failures[&f].recovered_at.is_none()));
         let drained = node.scheduling == Scheduling::Drained;
+        let eligible = node.scheduling == Scheduling::Eligible;
+        assert!(!eligible || node.held_back.is_none(), "{id} is held back and eligible");
+        assert!(node.scheduling != Scheduling::Quarantined || node.held_back.is_some());
+        assert!((node.agent.state == AgentState::Up) == node.agent.since.is_none());
         assert!(!drained || ledger.placements_on(*id).next().is_none(), "{id} is drained and has work");
     }
     for (name, index, placement) in ledger.placements() {

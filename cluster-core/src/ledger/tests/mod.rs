@@ -5,6 +5,7 @@
 mod alerts;
 mod arbitrary;
 mod failures;
+mod health;
 mod instances;
 mod leases;
 mod nodes;
@@ -286,7 +287,8 @@ fn an_entry_of_a_higher_level_stops_the_node() {
 #[test]
 fn a_cluster_is_founded_once() {
     let mut script = Script::new();
-    let settings = |voters| Settings { profile: "lan".to_owned(), lease_ms: 2_000, voters };
+    let settings =
+        |voters| Settings { profile: "lan".to_owned(), lease_ms: 2_000, voters, ..Settings::default() };
     let founded = |voters| Body::Founded {
         cluster: crate::ids::ClusterId(1),
         name: "shop".to_owned(),
