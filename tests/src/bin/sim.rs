@@ -2,7 +2,10 @@
 //!
 //! Not here: the simulation itself.
 
-use holdfast_tests::sim::{Breaks, Options, Outcome, Stats, run};
+use holdfast_tests::sim::{
+    Breaks, Options, Outcome, Stats, run,
+    scale::command::{self, command},
+};
 use std::{
     ops::Range,
     process::ExitCode,
@@ -78,8 +81,24 @@ fn sum(outcomes: &[Outcome], of: impl Fn(&Stats) -> u64) -> u64 {
     outcomes.iter().map(|o| of(&o.stats)).sum()
 }
 
+/// The simulator of size.
+fn of_size(words: &[String]) -> ExitCode {
+    match command(words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let arguments = match parse(std::env::args().skip(1)) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| command::knows(word)) {
+        return of_size(&words);
+    }
+    let arguments = match parse(words.into_iter()) {
         Ok(arguments) => arguments,
         Err(message) => {
             eprintln!("{message}");

@@ -50,52 +50,20 @@ pub struct Disk {
 
 #[derive(Clone, Debug)]
 pub enum Msg {
-    Heartbeat {
-        beat: Heartbeat,
-        ages: Vec<(NodeId, LeaseEpoch, Duration)>,
-    },
+    Heartbeat { beat: Heartbeat, ages: Vec<(NodeId, LeaseEpoch, Duration)> },
     Hello(Hello),
-    /// As datagrams; no keeper here, the agent answers for itself.
-    Probe {
-        nonce: u64,
-    },
-    Probed {
-        nonce: u64,
-    },
-    Help {
-        subject: NodeId,
-    },
-    Helped {
-        subject: NodeId,
-        opinion: Opinion,
-    },
     Report(Report),
-    Poll {
-        subject: NodeId,
-    },
-    Polled {
-        subject: NodeId,
-        hears: bool,
-    },
+    AskHelp(NodeId),
+    HelpAnswer { subject: NodeId, opinion: Opinion },
+    Poll(NodeId),
+    PollAnswer { subject: NodeId, hears: bool },
     Renew(Renewal),
-    Renewed {
-        session: SessionId,
-        nonce: u64,
-        verdict: Verdict,
-    },
-    AskPromise {
-        epoch: LeaseEpoch,
-        at: LogId,
-    },
-    Promised {
-        epoch: LeaseEpoch,
-        remaining: Duration,
-    },
+    Renewed { session: SessionId, nonce: u64, verdict: Verdict },
+    AskPromise { epoch: LeaseEpoch, at: LogId },
+    Promised { epoch: LeaseEpoch, remaining: Duration },
     Raft(RaftMsg),
     Propose(Rc<Command>),
-    Replied {
-        request: RequestId,
-    },
+    Replied { request: RequestId },
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +86,8 @@ pub enum Input {
     /// The log was read to its end.
     Replayed,
     Guard(GuardNews),
+    /// What a burst of probes or a fresh connection came to.
+    Found(membership::Event),
     /// An operator's command, given to this agent.
     Order(Body),
 }
@@ -129,6 +99,8 @@ pub enum Out {
     Connect { peer: NodeId },
     Disconnect { peer: NodeId },
     Probe { address: String },
+    Burst { peer: NodeId, nonce: u64, count: u32, every: Duration },
+    TryConnection { peer: NodeId },
     Sync { after: Duration, upto: u64, version: u64 },
     StartGuard { instance: InstanceId },
     StopGuard { instance: InstanceId },
@@ -257,6 +229,7 @@ impl Agent {
             }
             Input::Replayed => self.open(env),
             Input::Guard(news) => self.runner.news(&news, env),
+            Input::Found(event) => self.gossip(event, env),
             Input::Order(body) => self.submit(body, env),
         }
         self.carry_out(did, env);
@@ -286,9 +259,7 @@ impl Agent {
         self.carry_out(did, env);
         if self.ticks.is_multiple_of(2) {
             self.gossip(membership::Event::Tick, env);
-            let mut effects = Vec::new();
-            self.cut.step(now, cut::Event::Tick, &mut effects);
-            self.declare(effects, env);
+            self.judge(cut::Event::Tick, env);
         }
         self.govern(env);
         self.come_up(env);
@@ -302,21 +273,16 @@ impl Agent {
                 self.gossip(membership::Event::Heartbeat(beat), env);
                 self.hear_ages(from, ages, env);
             }
-            Msg::Hello(hello) => self.gossip(membership::Event::Hello(hello), env),
-            Msg::Probe { nonce } => env.out.push(Out::Send { to: from, msg: Msg::Probed { nonce } }),
-            Msg::Probed { nonce } => {
-                let agent = AgentState::Up;
-                self.gossip(membership::Event::ProbeAnswered { peer: from, nonce, agent }, env);
-            }
-            Msg::Help { subject } => self.gossip(membership::Event::HelpAsked { by: from, subject }, env),
-            Msg::Helped { subject, opinion } => {
+            Msg::Report(report) => self.judge(cut::Event::Report(report), env),
+            Msg::AskHelp(subject) => self.gossip(membership::Event::HelpAsked { by: from, subject }, env),
+            Msg::HelpAnswer { subject, opinion } => {
                 self.gossip(membership::Event::HelpAnswered { helper: from, subject, opinion }, env);
             }
-            Msg::Report(report) => self.cut(cut::Event::Report(report), env),
-            Msg::Poll { subject } => self.gossip(membership::Event::Polled { by: from, subject }, env),
-            Msg::Polled { subject, hears } => {
-                self.cut(cut::Event::PollAnswer { observer: from, subject, hears }, env);
+            Msg::Poll(subject) => self.gossip(membership::Event::Polled { by: from, subject }, env),
+            Msg::PollAnswer { subject, hears } => {
+                self.judge(cut::Event::PollAnswer { observer: from, subject, hears }, env);
             }
+            Msg::Hello(hello) => self.gossip(membership::Event::Hello(hello), env),
             Msg::Renew(renewal) => {
                 let verdict = self.book.renew(now, &renewal);
                 let msg = Msg::Renewed { session: renewal.session, nonce: renewal.nonce, verdict };
@@ -351,12 +317,6 @@ impl Agent {
         }
     }
 
-    fn cut(&mut self, event: cut::Event, env: &mut Env<'_>) {
-        let mut effects = Vec::new();
-        self.cut.step(env.clocks.raw, event, &mut effects);
-        self.declare(effects, env);
-    }
-
     pub(super) fn gossip(&mut self, event: membership::Event, env: &mut Env<'_>) {
         let mut effects = Vec::new();
         self.membership.step(env.clocks.raw, event, &mut effects);
@@ -377,28 +337,41 @@ impl Agent {
                 E::Probe { address } => env.out.push(Out::Probe { address }),
                 E::Refuted { incarnation } => env.disk.incarnation = incarnation.0,
                 E::Changed { .. } | E::Removed { .. } | E::Duplicate { .. } => {}
-                E::ProbeBurst { peer, nonce, count, .. } => {
-                    for _ in 0..count {
-                        env.out.push(Out::Send { to: peer, msg: Msg::Probe { nonce } });
-                    }
+                E::ProbeBurst { peer, nonce, count, every, .. } => {
+                    env.out.push(Out::Burst { peer, nonce, count, every });
                 }
-                E::Dial { .. } => {}
+                E::Dial { peer, .. } => env.out.push(Out::TryConnection { peer }),
                 E::AskHelp { helper, subject } => {
-                    env.out.push(Out::Send { to: helper, msg: Msg::Help { subject } });
+                    env.out.push(Out::Send { to: helper, msg: Msg::AskHelp(subject) });
                 }
                 E::AnswerHelp { to, subject, opinion } => {
-                    env.out.push(Out::Send { to, msg: Msg::Helped { subject, opinion } });
+                    env.out.push(Out::Send { to, msg: Msg::HelpAnswer { subject, opinion } });
                 }
                 E::Report(report) => {
-                    for &to in &self.who.voters {
+                    for to in self.who.voters.clone() {
                         env.out.push(Out::Send { to, msg: Msg::Report(report.clone()) });
                     }
                 }
                 E::AnswerPoll { to, subject, hears } => {
-                    env.out.push(Out::Send { to, msg: Msg::Polled { subject, hears } });
+                    env.out.push(Out::Send { to, msg: Msg::PollAnswer { subject, hears } });
                 }
             }
         }
+    }
+
+    pub(super) fn judge(&mut self, event: cut::Event, env: &mut Env<'_>) {
+        let mut effects = Vec::new();
+        self.cut.step(env.clocks.raw, event, &mut effects);
+        self.declare(effects, env);
+    }
+
+    /// What the ledger has of agents that don't answer while their hosts do.
+    fn tell_of_agents(&mut self, now: Instant) {
+        let timeout = Duration::from_millis(
+            self.ledger.cluster.as_ref().map_or(60_000, |c| c.settings.agent_timeout_ms),
+        );
+        let event = cut::Event::Agents { timeout, down: self.ledger.agents_down() };
+        self.cut.step(now, event, &mut Vec::new());
     }
 
     fn hold(&mut self, event: lease::Event, env: &mut Env<'_>) {
@@ -472,6 +445,7 @@ impl Agent {
                 Did::Send { to, msg } => env.out.push(Out::Send { to, msg: Msg::Raft(msg) }),
                 Did::Leads => {
                     env.out.push(Out::Note(format!("leads in term {}", self.raft.term())));
+                    self.tell_of_agents(now);
                     self.cut.step(now, cut::Event::Leading(true), &mut Vec::new());
                     let body = Body::LeaderElected { node: self.who.node };
                     let command = self.command(body, RequestId(0), env);
@@ -509,6 +483,9 @@ impl Agent {
             let view = View::from(&self.ledger);
             self.cut.step(now, cut::Event::View(view.clone()), &mut Vec::new());
             self.gossip(membership::Event::View(Arc::new(Roll::of(&view))), env);
+        }
+        if let Body::AgentState { .. } = &command.body {
+            self.tell_of_agents(now);
         }
         if self.raft.leads()
             && let Some(to) = self.waiting.remove(&command.request)

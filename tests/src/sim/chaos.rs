@@ -213,11 +213,12 @@ impl World {
     fn pause(&mut self, id: NodeId) {
         let last = self.rng.ms(50, 5_000);
         let guards_too = self.rng.percent(50);
+        let now = self.now;
         let host = self.host(id);
         if host.agent.is_none() {
             return;
         }
-        host.paused = true;
+        (host.paused, host.paused_at) = (true, now);
         host.guards_stopped = guards_too;
         self.trace(|| format!("n{} pauses for {} ms", id.0, last.as_millis()));
         self.after(last, Event::Resume { host: id });

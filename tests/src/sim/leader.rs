@@ -69,15 +69,26 @@ impl Agent {
 
     pub(super) fn declare(&mut self, effects: Vec<cut::Effect>, env: &mut Env<'_>) {
         for effect in effects {
-            if let cut::Effect::Poll { subject, observers } = &effect {
-                let poll = |&to| Out::Send { to, msg: Msg::Poll { subject: *subject } };
-                env.out.extend(observers.iter().map(poll));
-            }
-            let cut::Effect::Declare(verdicts) = effect else { continue };
-            if self.office.is_none() {
-                continue;
-            }
             let ago = |d: Duration| WallTime(env.wall.0 - u64::try_from(d.as_millis()).expect("short"));
+            let verdicts = match effect {
+                cut::Effect::Declare(verdicts) if self.office.is_some() => verdicts,
+                cut::Effect::AgentState { node, incarnation, state, last_seen, observers, evidence }
+                    if self.office.is_some() =>
+                {
+                    let since = ago(last_seen);
+                    let body = Body::AgentState { node, incarnation, state, since, observers, evidence };
+                    self.propose(body, env);
+                    continue;
+                }
+                cut::Effect::Poll { subject, observers } => {
+                    let ask = |to| Out::Send { to, msg: Msg::Poll(subject) };
+                    env.out.extend(observers.into_iter().map(ask));
+                    continue;
+                }
+                cut::Effect::Declare(_) | cut::Effect::AgentState { .. } | cut::Effect::Suspected { .. } => {
+                    continue;
+                }
+            };
             let death = |v: cut::Verdict| Death {
                 node: v.node,
                 epoch: self.ledger.nodes.get(&v.node).map_or(LeaseEpoch(0), |n| n.epoch),

@@ -17,6 +17,7 @@ mod outbox;
 mod raft;
 mod rng;
 mod runner;
+pub mod scale;
 mod world;
 
 pub use world::{Outcome, Stats, run};

@@ -33,6 +33,11 @@ impl Rng {
         self.between(0, 100) < chance
     }
 
+    /// True with a chance of `chance` in 2^32.
+    pub fn chance(&mut self, chance: u64) -> bool {
+        chance > 0 && (self.next() >> 32) < chance
+    }
+
     pub fn ms(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_micros(self.between(low * 1_000, high * 1_000))
     }

@@ -16,6 +16,7 @@ use cluster_core::{
     ids::{BootId, Generation, InstanceId, LogId, NodeId},
     instance::{Cause, Exit, Outcome as Ending},
     ledger::{Command, Kind},
+    membership::{self, AgentState, DialOutcome},
     time::Instant,
 };
 use core::time::Duration;
@@ -26,6 +27,8 @@ use std::{
 };
 
 pub(super) const TICK: Duration = Duration::from_millis(25);
+/// An agent feeds its keeper at least this often.
+const FED_WITHIN: Duration = Duration::from_secs(1);
 /// What waits for a paused process, at most; what comes then is lost.
 const INBOX_MAX: usize = 10_000;
 
@@ -58,6 +61,7 @@ pub(super) struct Host {
     /// Counts the agent's processes.
     pub life: u64,
     pub paused: bool,
+    pub paused_at: Instant,
     /// The guards are stopped, too; the kernel's timers are not.
     pub guards_stopped: bool,
     pub inbox: VecDeque<Input>,
@@ -172,6 +176,7 @@ impl World {
                 agent: None,
                 life: 0,
                 paused: false,
+                paused_at: Instant::ZERO,
                 guards_stopped: false,
                 inbox: VecDeque::new(),
                 disk: disk.clone(),
@@ -329,6 +334,8 @@ impl World {
                     self.host(id).dials.remove(&peer);
                 }
                 Out::Probe { address } => self.probe(id, &address),
+                Out::Burst { peer, nonce, count, every } => self.burst(id, peer, nonce, (count, every)),
+                Out::TryConnection { peer } => self.try_connection(id, peer),
                 Out::Sync { after, upto, version } => {
                     let input = Input::Synced { upto, version };
                     self.after(after, Event::Local { host: id, life, input });
@@ -388,6 +395,44 @@ impl World {
         // A probe that arrives is as good as a stream: both say hello.
         self.host(from).dials.insert(peer);
         self.after(Duration::from_millis(1), Event::Dial { from, life, peer });
+    }
+
+    /// Datagrams to the peer's keeper, which lives as long as its host does: the first answer counts.
+    fn burst(&mut self, from: NodeId, peer: NodeId, nonce: u64, (count, every): (u32, Duration)) {
+        let now = self.now;
+        let Some(host) = self.hosts.get(&peer).filter(|h| h.up) else { return };
+        let agent = match &host.agent {
+            None => AgentState::Gone,
+            Some(_) if host.paused && now.since(host.paused_at) > FED_WITHIN => AgentState::Stalled,
+            Some(_) => AgentState::Up,
+        };
+        for i in 0..count {
+            let there = self.net.delay(from, peer, &mut self.rng);
+            let back = self.net.delay(peer, from, &mut self.rng);
+            if let (Some(there), Some(back)) = (there, back) {
+                let input = Input::Found(membership::Event::ProbeAnswered { peer, nonce, agent });
+                let life = self.host(from).life;
+                self.after(every * i + there + back, Event::Local { host: from, life, input });
+                return;
+            }
+        }
+    }
+
+    fn try_connection(&mut self, from: NodeId, peer: NodeId) {
+        const WITHIN: Duration = Duration::from_millis(250);
+        let reached = self.hosts.get(&peer).is_some_and(|h| h.up)
+            && self.net.delay(from, peer, &mut self.rng).is_some()
+            && self.net.delay(peer, from, &mut self.rng).is_some();
+        let host = self.hosts.get(&peer).filter(|_| reached);
+        let (after, outcome) = match host.map(|h| (h.agent.is_some(), h.paused)) {
+            None => (WITHIN, DialOutcome::NoRoute),
+            Some((false, _)) => (Duration::from_millis(2), DialOutcome::Refused),
+            Some((true, true)) => (WITHIN, DialOutcome::Silent),
+            Some((true, false)) => (Duration::from_millis(5), DialOutcome::Answered),
+        };
+        let input = Input::Found(membership::Event::Dialled { peer, outcome });
+        let life = self.host(from).life;
+        self.after(after, Event::Local { host: from, life, input });
     }
 
     /// All streams of a process end; peers that the news reaches hear of it at once.

@@ -1,0 +1,96 @@
+//! The simulator of size, in its short form; the long one is `cargo sim crash`, `loss`, `lossy`, `oneway`, `bootstrap`,
+//! `bytes` and `campaign`.
+
+use core::time::Duration;
+use holdfast_tests::sim::scale::{Break, Fault, Options, Outcome, run, scenario};
+
+const fn seconds(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+fn clean(outcome: &Outcome) {
+    assert_eq!(outcome.violation, None);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let plan = vec![(seconds(3), Fault::Crash(4)), (seconds(4), Fault::Starve(7))];
+    let options = Options { nodes: 20, lasts: seconds(15), loss_percent: 20, plan, ..Options::default() };
+    let (once, again) = (run(&options), run(&options));
+    assert_eq!((once.hash, once.counts), (again.hash, again.counts));
+    assert_ne!(once.hash, run(&Options { seed: 2, ..options }).hash);
+}
+
+#[test]
+fn silent_hosts_are_found_soon_in_few_decisions() {
+    let mut plan = vec![(seconds(10), Fault::Crash(9))];
+    plan.extend([20, 33, 47].map(|n| (seconds(20), Fault::Crash(n))));
+    let outcome = run(&Options { nodes: 60, lasts: seconds(30), plan, ..Options::default() });
+    clean(&outcome);
+    let sizes: Vec<usize> = outcome.declared.iter().map(|d| d.nodes.len()).collect();
+    // One for each outage is what is wanted; hosts' heartbeats are up to 400 ms apart, and the cut waits for 50 ms.
+    assert!(sizes.len() <= 3 && sizes.iter().sum::<usize>() == 4, "{:?}", outcome.declared);
+    for crash in &outcome.crashes {
+        let took = crash.declared.expect("it was declared") - crash.at;
+        assert!(took < seconds(2), "n{} took {took:?}", crash.node + 1);
+    }
+}
+
+#[test]
+fn loss_and_starved_processes_kill_nobody() {
+    let plan = vec![(seconds(2), Fault::Starve(7)), (seconds(2), Fault::Starve(19))];
+    let options = Options { nodes: 40, lasts: seconds(40), loss_percent: 20, plan, ..Options::default() };
+    let outcome = run(&Options { ends_calm: false, ..options });
+    clean(&outcome);
+    assert_eq!(outcome.declared, []);
+}
+
+#[test]
+fn a_paused_or_restarted_agent_costs_its_node_nothing() {
+    let plan = vec![
+        (seconds(5), Fault::Pause(6, 30_000)),
+        (seconds(5), Fault::Kill(8)),
+        (seconds(25), Fault::Start(8)),
+    ];
+    let outcome = run(&Options { nodes: 12, lasts: seconds(60), plan, ..Options::default() });
+    clean(&outcome);
+    assert_eq!(outcome.declared, []);
+    assert!(outcome.counts.agent_states >= 4, "down and up again, twice: {:?}", outcome.counts);
+}
+
+#[test]
+fn nodes_from_one_seed_soon_have_one_view() {
+    let played = scenario::play("bootstrap", 60, 1, 1).expect("a known scenario");
+    assert!(played.kept, "{:?}", played.lines);
+}
+
+#[test]
+fn a_campaign_finds_nothing() {
+    for seed in 1..31 {
+        let outcome = run(&scenario::random(seed, Break::Nothing));
+        assert_eq!(outcome.violation, None, "cargo sim campaign --seeds {seed}..{} --trace", seed + 1);
+    }
+}
+
+fn is_found(put_back: Break, seeds: core::ops::Range<u64>, promise: &str) {
+    let broken = seeds
+        .map(|seed| (seed, run(&scenario::random(seed, put_back))))
+        .find_map(|(seed, o)| Some((seed, o.violation.filter(|v| v.promise == promise)?)));
+    let (seed, _) = broken.expect("the mistake was not found");
+    clean(&run(&scenario::random(seed, Break::Nothing)));
+}
+
+#[test]
+fn blaming_others_for_what_one_slept_through_is_found() {
+    is_found(Break::NoLocalHealth, 1..200, "what is healthy stays up");
+}
+
+#[test]
+fn believing_a_single_observer_is_found() {
+    is_found(Break::HEqualsOne, 1..200, "what is healthy stays up");
+}
+
+#[test]
+fn not_contradicting_is_found() {
+    is_found(Break::NoRefutation, 1..200, "all agree");
+}
