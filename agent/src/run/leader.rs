@@ -113,7 +113,7 @@ impl Leader {
     }
 
     /// A voter's account of what it last acknowledged.
-    pub fn ack_ages(&mut self, now: Instant, voter: NodeId, ages: Vec<(NodeId, LeaseEpoch, Duration)>) {
+    pub fn ack_ages(&mut self, now: Instant, voter: NodeId, ages: Vec<(LeaseEpoch, Duration)>) {
         self.lost.step(now, Observed::Ages { voter, ages });
     }
 

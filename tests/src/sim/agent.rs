@@ -46,7 +46,7 @@ pub struct Disk {
 
 #[derive(Clone, Debug)]
 pub enum Msg {
-    Heartbeat { beat: Heartbeat, ages: Vec<(NodeId, LeaseEpoch, Duration)> },
+    Heartbeat { beat: Heartbeat, ages: Vec<(LeaseEpoch, Duration)> },
     Hello(Hello),
     Renew(Renewal),
     Renewed { session: SessionId, nonce: u64, verdict: Verdict },
