@@ -6,13 +6,30 @@ use std::time::Duration;
 pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Calls that one connection may have under way; more wait in HTTP/2.
 pub const STREAMS_PER_CONNECTION: u32 = 256;
-/// Channels kept to other agents; the one unused for longest is closed.
-pub const PEER_CHANNELS: usize = 4_096;
+/// Channels kept to other agents; the one unused for longest goes, and closes when its last stream ends.
+pub const PEER_CHANNELS: usize = 64;
 /// Trying to connect is given up after this; the next call tries again.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
-/// A peer that answers no HTTP/2 ping for so long is disconnected.
-pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1_500);
-pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(1_000);
+/// A peer that answers no HTTP/2 ping for so long is disconnected. Only a backstop: heartbeats find who is gone, and
+/// the kernel drops a connection that acknowledges nothing.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// A connection whose peer acknowledges nothing that was sent for so long is dropped by the kernel. Longer, and it takes
+/// as long until a healed network is noticed, as retransmissions back off; shorter, and loss alone tears connections.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(6);
+/// What a sender may have under way before the receiver has read it: in one stream, and in one connection.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// A fresh connection that tells whether a peer's agent is there, its question included.
+pub const DIAL_TIMEOUT: Duration = Duration::from_millis(250);
+/// Fresh connections under way, for this agent's own opinions and for those who asked for help; more aren't made.
+pub const DIALS_IN_FLIGHT: usize = 128;
+/// Others' questions for help or an account of what is heard, under way; more are refused.
+pub const QUESTIONS_IN_FLIGHT: usize = 128;
+/// An asked helper or observer answers within this, or its answer comes too late to count.
+pub const OPINION_TIMEOUT: Duration = Duration::from_millis(500);
+/// A report that a voter takes no sooner is given up: a newer one follows.
+pub const REPORT_TIMEOUT: Duration = Duration::from_millis(400);
 /// A client's request takes no longer than this on its way through an agent, forwarding included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// An agent that isn't the leader waits so long for the leader's status before it answers from gossip.

@@ -10,11 +10,11 @@ use super::{
     replica::{Change, Replica},
 };
 use crate::{
-    consensus::Consensus,
+    consensus::{Consensus, Status},
     shared::{Live, LiveState},
     wire::{
         client::Peers,
-        peer_server::{FollowItem, followed},
+        following::{FollowItem, followed},
     },
 };
 use cluster_core::ids::{ClusterId, LogId, NodeId};
@@ -30,10 +30,10 @@ use tokio::{
     time::Instant,
 };
 
-/// Between two beats of a quiet feed.
-const BEAT_EVERY: Duration = Duration::from_millis(150);
+/// Between two beats of a quiet feed. Who leads is told at once when it changes.
+const BEAT_EVERY: Duration = Duration::from_millis(1_000);
 /// A feed that says nothing for so long is given up.
-const SILENT_FOR: Duration = Duration::from_millis(1_500);
+const SILENT_FOR: Duration = Duration::from_millis(2_500);
 /// A voter without a leader for so long is left for another.
 const LEADERLESS_FOR: Duration = Duration::from_millis(1_500);
 const OPEN_TIMEOUT: Duration = Duration::from_millis(800);
@@ -63,26 +63,40 @@ pub fn feed(replica: &Replica, consensus: Consensus) -> impl Stream<Item = Follo
     let (start, snapshot, entries) = replica.feed();
     let first = futures::stream::iter([FollowItem::Snapshot(Arc::new(snapshot)), beat(&consensus)]);
     let due = Instant::now() + BEAT_EVERY;
+    let (status, told) = (consensus.watch(), said(&consensus.status()));
     let rest = futures::stream::unfold(
-        (entries, consensus, due),
-        move |(mut entries, consensus, mut due)| async move {
+        (entries, consensus, status, due, told),
+        move |(mut entries, consensus, mut status, mut due, mut told)| async move {
             let item = loop {
                 // A beat is due whether or not entries come: who leads is news when there is most to write.
-                if Instant::now() >= due {
-                    due = Instant::now() + BEAT_EVERY;
+                let now_said = said(&status.borrow_and_update());
+                if Instant::now() >= due || now_said != told {
+                    (due, told) = (Instant::now() + BEAT_EVERY, now_said);
                     break beat(&consensus);
                 }
-                match tokio::time::timeout_at(due, entries.recv()).await {
-                    Err(_due) => {}
-                    Ok(Ok(Change::Applied { at, .. })) if at.index <= start.index => {}
-                    Ok(Ok(Change::Applied { at, command })) => break FollowItem::Entry { at, command },
-                    Ok(Ok(Change::Replaced) | Err(RecvError::Lagged(_) | RecvError::Closed)) => return None,
+                let change = tokio::select! {
+                    () = tokio::time::sleep_until(due) => continue,
+                    changed = status.changed() => match changed {
+                        Ok(()) => continue,
+                        Err(_) => return None,
+                    },
+                    change = entries.recv() => change,
+                };
+                match change {
+                    Ok(Change::Applied { at, .. }) if at.index <= start.index => {}
+                    Ok(Change::Applied { at, command }) => break FollowItem::Entry { at, command },
+                    Ok(Change::Replaced) | Err(RecvError::Lagged(_) | RecvError::Closed) => return None,
                 }
             };
-            Some((item, (entries, consensus, due)))
+            Some((item, (entries, consensus, status, due, told)))
         },
     );
     first.chain(rest)
+}
+
+/// What of consensus a beat is about.
+fn said(status: &Status) -> (Option<NodeId>, u64, Option<LogId>) {
+    (status.leader, status.term, status.voter_config)
 }
 
 fn beat(consensus: &Consensus) -> FollowItem {

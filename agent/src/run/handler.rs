@@ -1,6 +1,7 @@
 //! What this agent answers other agents. Decisions are the machines'; this only finds the right one to ask.
 
 use super::{
+    ears::Ears,
     follow,
     identity::Membership,
     input::Input,
@@ -12,22 +13,28 @@ use super::{
 use crate::{
     clock,
     consensus::Consensus,
+    http::Pulse,
     keeper::{contacts::Introduction, secret::Secret},
+    limits::{LOOP_STALLED_AFTER, OPINION_TIMEOUT, QUESTIONS_IN_FLIGHT},
     shared::{AgentState, Identity, Live, LiveState, ProposeError},
     wire::{
-        convert::{Beat, RenewalAnswer},
+        convert::RenewalAnswer,
+        findings::SentReport,
+        following::FollowItem,
+        gossip::Ear,
         peer::{Acquaintance, Meeting, PledgeAnswer, PledgeWord},
-        peer_server::{FollowItem, PeerHandler, Refused},
+        peer_server::{PeerHandler, Refused},
     },
 };
 use cluster_core::{
     founding::{Effect, Event},
     ids::{ClusterId, Incarnation, LeaseEpoch, LogId, NodeId},
     lease::Renewal,
+    membership::Opinion,
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// A node whose last heartbeat is younger than this lives, so a second process that speaks as it is a copy.
 const LIVES_WITHIN: Duration = Duration::from_millis(900);
@@ -46,15 +53,38 @@ pub struct Handler {
     pub inputs: mpsc::Sender<Input>,
     /// Of this node's keeper.
     pub secret: Secret,
+    pub ears: Arc<Ears>,
+    pub pulse: Arc<Pulse>,
+    pub questions: Semaphore,
 }
 
 impl Handler {
     fn ours(&self, cluster: ClusterId) -> Result<(), Refused> {
-        match self.membership.cluster() {
-            Some(mine) if mine == cluster => Ok(()),
-            Some(mine) => Err(Refused::No(format!("this agent belongs to cluster {mine}, not to {cluster}"))),
-            None => Err(Refused::Unavailable("this agent belongs to no cluster yet".into())),
+        self.ears.ours(cluster)
+    }
+
+    /// Puts a question to the main loop and waits for its answer, no longer than it is worth anything.
+    async fn ask_loop<T>(
+        &self,
+        cluster: ClusterId,
+        question: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, Refused> {
+        self.ours(cluster)?;
+        let Ok(_place) = self.questions.try_acquire() else {
+            return Err(Refused::Unavailable(format!("{QUESTIONS_IN_FLIGHT} questions wait already")));
+        };
+        let (answer, answered) = oneshot::channel();
+        self.hand_in(question(answer)).await?;
+        match tokio::time::timeout(OPINION_TIMEOUT, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Refused::Unavailable("this agent has no answer".into())),
+            Err(_) => Err(Refused::Unavailable("this agent found no answer in time".into())),
         }
+    }
+
+    async fn hand_in(&self, input: Input) -> Result<(), Refused> {
+        let queued = self.inputs.send(input).await;
+        queued.map_err(|_| Refused::Unavailable("this agent is stopping".into()))
     }
 
     /// A raft message may be the first word of a cluster that this agent pledged itself to found.
@@ -95,17 +125,6 @@ impl Handler {
         let heard = live.members.get(&sender.node);
         session.is_some_and(|s| s != sender.session)
             && heard.is_some_and(|m| m.agent == AgentState::Up && m.connected && m.silence < LIVES_WITHIN)
-    }
-}
-
-/// Whether a heartbeat counts here. While only one of the two belongs to the cluster already, it doesn't, and the stream
-/// stays: a refusal would end it, and its end would be held against a peer that is about to belong to the cluster, too.
-fn is_for_us(mine: Option<ClusterId>, theirs: Option<ClusterId>) -> Result<bool, Refused> {
-    match (mine, theirs) {
-        (Some(mine), Some(theirs)) if mine != theirs => {
-            Err(Refused::No(format!("this agent belongs to cluster {mine}, not to {theirs}")))
-        }
-        (mine, theirs) => Ok(mine == theirs),
     }
 }
 
@@ -185,26 +204,51 @@ impl PeerHandler for Handler {
         })
     }
 
-    fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<(), Refused>> {
-        let at = clock::raw();
+    fn ear(&self) -> Arc<dyn Ear> {
+        self.ears.clone()
+    }
+
+    fn ping(&self, cluster: ClusterId) -> Result<NodeId, Refused> {
+        self.ours(cluster)?;
+        if self.pulse.age() >= LOOP_STALLED_AFTER {
+            return Err(Refused::Unavailable("this agent's loop doesn't turn".into()));
+        }
+        Ok(self.identity.node)
+    }
+
+    fn help(
+        &self,
+        cluster: ClusterId,
+        by: NodeId,
+        subject: NodeId,
+    ) -> BoxFuture<'_, Result<Opinion, Refused>> {
+        Box::pin(self.ask_loop(cluster, move |answer| Input::HelpAsked { by, subject, answer }))
+    }
+
+    fn report(
+        &self,
+        cluster: ClusterId,
+        from: NodeId,
+        sent: Option<SentReport>,
+        ages: Vec<(LeaseEpoch, Duration)>,
+    ) -> BoxFuture<'_, Result<(), Refused>> {
         Box::pin(async move {
-            if beat.cluster_name != self.identity.cluster_name {
-                return Err(Refused::No(format!(
-                    "this agent belongs to cluster \"{}\"",
-                    self.identity.cluster_name
-                )));
+            self.ours(cluster)?;
+            if sent.as_ref().is_some_and(|sent| sent.report.observer != from) {
+                return Err(Refused::No("everyone reports for itself".into()));
             }
-            if !is_for_us(self.membership.cluster(), beat.cluster)? {
-                return Ok(());
+            if !ages.is_empty() {
+                self.hand_in(Input::AckAges(from, ages)).await?;
             }
-            let queued = self.inputs.send(Input::Beat(Box::new(beat), at)).await;
-            queued.map_err(|_| Refused::Unavailable("this agent is stopping".into()))
+            match sent {
+                Some(sent) => self.hand_in(Input::Report(Box::new(sent))).await,
+                None => Ok(()),
+            }
         })
     }
 
-    fn beats_ended(&self, _peer: NodeId) -> BoxFuture<'_, ()> {
-        // The stream that this agent dialled to the peer tells the same, and it is the one that the table watches.
-        Box::pin(async {})
+    fn poll(&self, cluster: ClusterId, by: NodeId, subject: NodeId) -> BoxFuture<'_, Result<bool, Refused>> {
+        Box::pin(self.ask_loop(cluster, move |answer| Input::Polled { by, subject, answer }))
     }
 
     fn renew(&self, cluster: ClusterId, renewal: &Renewal) -> Result<RenewalAnswer, Refused> {
@@ -294,19 +338,5 @@ impl PeerHandler for Handler {
                 ))),
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn heartbeats_of_an_agent_that_is_still_founding_are_dropped_and_those_of_another_cluster_refused() {
-        let (ours, others) = (Some(ClusterId(1)), Some(ClusterId(2)));
-        assert_eq!(is_for_us(ours, ours), Ok(true));
-        assert_eq!(is_for_us(ours, None), Ok(false));
-        assert_eq!(is_for_us(None, ours), Ok(false));
-        assert!(matches!(is_for_us(ours, others), Err(Refused::No(_))));
     }
 }

@@ -1,9 +1,13 @@
 //! Everything that the main loop is told, by whoever learnt it.
 
-use crate::wire::{convert::Beat, peer::Meeting, streams::StreamEvent};
+use crate::{
+    keeper::prober::Probed,
+    wire::{convert::Beat, findings::SentReport, gossip::StreamEvent, peer::Meeting},
+};
 use cluster_core::{
     ids::{LeaseEpoch, NodeId},
     ledger::{Phase, Reply, SendOutcome},
+    membership::{DialOutcome, Opinion},
     time::Instant,
 };
 use std::time::Duration;
@@ -21,8 +25,24 @@ pub enum Input {
     Sent { alert: u64, channel: String, phase: Phase, attempt: u32, outcome: SendOutcome },
     /// The answer to this agent's own `NodeUp`.
     Joined(Result<Reply, String>),
-    /// What became of a stream that this agent dialled.
+    /// What became of a gossip stream, whoever dialled it.
     Stream(StreamEvent),
+    /// What another observer found, for this voter's cut.
+    Report(Box<SentReport>),
+    /// A voter's account of what it last acknowledged, when it has no stream to this leader.
+    AckAges(NodeId, Vec<(LeaseEpoch, Duration)>),
+    /// A keeper answered a probe.
+    Probed(Probed),
+    /// What became of a fresh connection.
+    Dialled(NodeId, DialOutcome),
+    /// Another agent wants this one's opinion of a node.
+    HelpAsked { by: NodeId, subject: NodeId, answer: oneshot::Sender<Opinion> },
+    /// A helper's opinion.
+    HelpAnswered { helper: NodeId, subject: NodeId, opinion: Opinion },
+    /// The leader asks whether this agent hears a node.
+    Polled { by: NodeId, subject: NodeId, answer: oneshot::Sender<bool> },
+    /// An observer's answer to this leader.
+    PollAnswered { observer: NodeId, subject: NodeId, hears: bool },
     /// Somebody asks this agent to leave its cluster for good.
     Leave(oneshot::Sender<Result<(), String>>),
     /// It has left: everything it ran has ended, and the ledger says so.

@@ -12,9 +12,9 @@ use crate::{
 use cluster_core::{
     alerting::{self, Alerting, Notice},
     cut::Verdict,
-    ids::{ClusterId, LeaseEpoch, LogId, NodeId, RequestId},
+    ids::{ClusterId, Incarnation, LeaseEpoch, LogId, NodeId, RequestId},
     lease::{Groups, Lost, Observed},
-    ledger::{Body, Channel, Death, Ledger, NodeState, Phase, Reply, SendOutcome, Settings},
+    ledger::{AgentState, Body, Channel, Death, Ledger, NodeState, Phase, Reply, SendOutcome, Settings},
     recovery::{self, LiveView, Recovery, View},
     time::{Instant, WallTime},
 };
@@ -45,6 +45,16 @@ pub struct Office {
     pub peers: Arc<Peers>,
     pub inputs: mpsc::Sender<Input>,
     pub settings: Settings,
+}
+
+/// As `cut::Effect::AgentState`.
+pub struct AgentSeen {
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub state: AgentState,
+    pub last_seen: Duration,
+    pub observers: Vec<NodeId>,
+    pub evidence: Vec<String>,
 }
 
 pub struct Leader {
@@ -118,7 +128,7 @@ impl Leader {
     }
 
     /// A voter's account of what it last acknowledged.
-    pub fn ack_ages(&mut self, now: Instant, voter: NodeId, ages: Vec<(NodeId, LeaseEpoch, Duration)>) {
+    pub fn ack_ages(&mut self, now: Instant, voter: NodeId, ages: Vec<(LeaseEpoch, Duration)>) {
         self.lost.step(now, Observed::Ages { voter, ages });
     }
 
@@ -164,14 +174,12 @@ impl Leader {
     /// The cut: one decision for all of them.
     pub fn declare(&self, ledger: &Ledger, verdicts: Vec<Verdict>) {
         let wall = clock::wall();
-        let ago =
-            |d: Duration| WallTime(wall.0.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)));
         let death = |v: Verdict| Death {
             epoch: ledger.nodes.get(&v.node).map_or(LeaseEpoch(0), |n| n.epoch),
             node: v.node,
             incarnation: v.incarnation,
-            last_seen_at: ago(v.last_seen),
-            suspected_at: ago(v.suspected),
+            last_seen_at: ago(wall, v.last_seen),
+            suspected_at: ago(wall, v.suspected),
             observers: v.observers,
             evidence: v.evidence,
         };
@@ -179,6 +187,13 @@ impl Leader {
         if !deaths.is_empty() {
             self.propose_confirmed(Body::NodesDead { deaths });
         }
+    }
+
+    /// What a node's agent does while its host lives.
+    pub fn agent_state(&self, seen: AgentSeen) {
+        let AgentSeen { node, incarnation, state, last_seen, observers, evidence } = seen;
+        let since = ago(clock::wall(), last_seen);
+        self.propose_confirmed(Body::AgentState { node, incarnation, state, since, observers, evidence });
     }
 
     /// Nodes that live, hold work, and whom no majority of voters acknowledged for a lease time.
@@ -189,7 +204,8 @@ impl Leader {
             (node.epoch == p.epoch).then_some((p.epoch, p.node))
         });
         self.lost.step(now, Observed::Holding { epochs: holding.collect() });
-        let heard = |id: &NodeId| live.heard.get(id) == Some(&recovery::Heard::Alive);
+        let heard =
+            |id: &NodeId| matches!(live.heard.get(id), Some(recovery::Heard::Alive | recovery::Heard::Sick));
         let unheard: BTreeSet<NodeId> = ledger.nodes.keys().filter(|id| !heard(id)).copied().collect();
         self.lost_proposed.retain(|_, at| now.since(*at) < PROPOSE_AGAIN);
         for loss in self.lost.losses(now, &unheard) {
@@ -197,10 +213,7 @@ impl Leader {
                 continue;
             }
             let age = loss.last_acked.map(|at| now.since(at));
-            let ago = age.unwrap_or_default();
-            let wall = clock::wall();
-            let last_seen_at =
-                WallTime(wall.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
+            let last_seen_at = ago(clock::wall(), age.unwrap_or_default());
             let name = ledger.node_name(loss.node);
             let since = age.map_or_else(|| "this term".to_owned(), |a| format!("{:.2} s", a.as_secs_f64()));
             let evidence = vec![format!(
@@ -322,6 +335,10 @@ impl Leader {
             }
         });
     }
+}
+
+fn ago(wall: WallTime, d: Duration) -> WallTime {
+    WallTime(wall.0.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
 }
 
 async fn write(consensus: &Consensus, command: Vec<u8>, kind: &str) {

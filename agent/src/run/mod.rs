@@ -2,6 +2,7 @@
 //!
 //! What fails here fails before anything was written that a later start couldn't go on with, and in one sentence.
 
+mod ears;
 mod ended;
 mod follow;
 mod handler;
@@ -16,6 +17,7 @@ mod live;
 mod node;
 mod propose;
 mod replica;
+mod reporter;
 mod serve;
 mod transport;
 
@@ -27,9 +29,10 @@ use crate::{
     keeper::{
         contacts::Contacts,
         handle::{Keeper, KeeperError, Setup as KeeperSetup},
+        prober::Prober,
         secret::Secret,
     },
-    notify,
+    limits, notify,
     security::{Tls, TlsError},
     shared::{Identity, Live, Shared},
     storage::{
@@ -37,7 +40,7 @@ use crate::{
         lock::DirLock,
         node::{Identity as StoredIdentity, NodeFile},
     },
-    wire::{client::Peers, streams::StreamEvent},
+    wire::client::Peers,
     workload::supervisor::{Supervisor, SupervisorError},
 };
 use cluster_core::{
@@ -78,6 +81,8 @@ pub enum AgentError {
     Supervisor(#[from] SupervisorError),
     #[error(transparent)]
     Keeper(#[from] KeeperError),
+    #[error("no UDP socket can be made to ask other nodes' keepers: {0}; raise the limit of open files")]
+    Probing(std::io::Error),
     #[error("can't listen on {key} = \"{address}\": {cause}; stop what uses it, or choose another address")]
     Listen { key: &'static str, address: String, cause: std::io::Error },
     #[error(
@@ -155,6 +160,13 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         Candidate { address: identity.address.clone(), zone: identity.zone.clone(), role: identity.role };
     let founding = Founding::new(identity.node, candidate, expect, stored.pledge.clone());
     let founding: join::SharedFounding = Arc::new(tokio::sync::Mutex::new(founding));
+    let pulse = Arc::new(Pulse::default());
+    let ears = Arc::new(ears::Ears {
+        identity: identity.clone(),
+        membership: membership.clone(),
+        live: live_rx.clone(),
+        inputs: inputs.clone(),
+    });
     let handler = Arc::new(handler::Handler {
         identity: identity.clone(),
         incarnation,
@@ -166,6 +178,9 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         live: live_rx.clone(),
         inputs: inputs.clone(),
         secret,
+        ears: ears.clone(),
+        pulse: pulse.clone(),
+        questions: tokio::sync::Semaphore::new(limits::QUESTIONS_IN_FLIGHT),
     });
     let (local_events, _) = broadcast::channel(LOCAL_EVENTS);
     let shared = Arc::new(Shared {
@@ -222,18 +237,16 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         inputs.clone(),
         report_queue,
     ));
-    let (stream_events, mut streams) = mpsc::channel::<StreamEvent>(crate::limits::LOOP_QUEUE);
-    let relay = inputs.clone();
-    tasks.spawn(async move {
-        while let Some(event) = streams.recv().await {
-            if relay.send(input::Input::Stream(event)).await.is_err() {
-                break;
-            }
-        }
-    });
-
     let cluster = membership.clone();
     let contacts = Arc::new(Contacts::new(identity.node, move || cluster.cluster(), peers.clone()));
+    let (probed, mut answers) = mpsc::channel(limits::LOOP_QUEUE);
+    let prober = Prober::new(identity.node, contacts.clone(), probed).await.map_err(AgentError::Probing)?;
+    let relay = inputs.clone();
+    tasks.spawn(async move {
+        while let Some(answer) = answers.recv().await {
+            let _stopping = relay.send(input::Input::Probed(answer)).await;
+        }
+    });
     let lease = lease::Lease::new(lease::Parts {
         me: identity.node,
         boot,
@@ -256,30 +269,28 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         inputs: inputs.clone(),
         settings,
     };
-    let pulse = Arc::new(Pulse::default());
-    let node = node::Node::new(
-        node::Parts {
-            boot,
-            timing,
-            record: record_of(&identity, &config, incarnation),
-            seeds: config.join.seeds.clone(),
-            stored: membership,
-            consensus: consensus.clone(),
-            replica,
-            peers,
-            inputs,
-            office,
-            proposer,
-            instances,
-            lease,
-            live: live_tx,
-            heard,
-            local_events,
-            pulse: pulse.clone(),
-            identity: identity.clone(),
-        },
-        stream_events,
-    );
+    let node = node::Node::new(node::Parts {
+        boot,
+        timing,
+        record: record_of(&identity, &config, incarnation),
+        seeds: config.join.seeds.clone(),
+        stored: membership,
+        consensus: consensus.clone(),
+        replica,
+        peers,
+        inputs,
+        office,
+        proposer,
+        instances,
+        lease,
+        prober,
+        ear: ears,
+        live: live_tx,
+        heard,
+        local_events,
+        pulse: pulse.clone(),
+        identity: identity.clone(),
+    });
     let (stop_tx, stop) = watch::channel(false);
     serve::http(&mut tasks, http, shared.clone(), pulse, stop.clone());
     serve::grpc(&mut tasks, grpc, tls.as_ref(), handler, &shared, stop.clone());

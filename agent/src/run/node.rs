@@ -1,10 +1,14 @@
 //! The main loop: everything that this agent is told goes to the machines here, one thing at a time, and what they
 //! want is carried out. All of the agent's deciding state has this one owner.
 //!
-//! `gossip` is what membership makes it do, `place` its own place in the ledger. Not here: how anything is done
+//! `gossip` is what membership makes it do, `opinion` what it asks others and is asked, `edges` the streams that stand,
+//! `office` what it does as a voter and leader, `place` its own place in the ledger. Not here: how anything is done
 //! (streams, files, processes, proposals), nor any decision.
 
+mod edges;
 mod gossip;
+mod office;
+mod opinion;
 mod place;
 
 use super::{
@@ -16,36 +20,31 @@ use super::{
     lease::Lease,
     live,
     replica::Replica,
+    reporter::{Newest, Reporter},
 };
 use crate::{
     clock,
     consensus::{self, Consensus},
     http::Pulse,
-    limits::LOOP_QUEUE,
+    keeper::{self, prober::Prober},
+    limits::{DIALS_IN_FLIGHT, LOOP_QUEUE},
     shared::{Identity, Live},
-    wire::{
-        client::Peers,
-        convert::Beat,
-        streams::{Stream, StreamEvent},
-    },
+    wire::{client::Peers, gossip::Ear},
     workload::spec::GuardEvent,
 };
 use cluster_core::{
     cut::{self, Cut},
     ids::{BootId, LogId, NodeId, ViewEpoch},
-    lease::Groups,
-    ledger::{Event, Ledger},
-    membership::{self, MemberRecord, Membership, Roll, View, tick_every},
+    ledger::{AgentState, Event, Ledger, NodeProfile},
+    membership::{self, MemberRecord, Membership, Opinion, Roll, View, tick_every},
     recovery::{self, LiveView},
     time::Instant,
     timing::Timing,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::sync::{broadcast, mpsc, watch};
+use edges::Edges;
+use opinion::Askers;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 /// Between two looks at everything that has a time.
 const TICK: Duration = Duration::from_millis(40);
@@ -53,8 +52,8 @@ const TICK: Duration = Duration::from_millis(40);
 const LATE: Duration = Duration::from_millis(80);
 /// A `NodeUp` without an answer is proposed again after this.
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
-/// Between two attempts to learn whether a leader's process still accepts connections.
-const LEADER_CHECK_TIMEOUT: Duration = Duration::from_millis(100);
+/// Between two pictures of the present while nothing happens.
+const PICTURE_EVERY: Duration = Duration::from_millis(250);
 
 /// What the loop is made of; see `run`, which makes it.
 pub struct Parts {
@@ -72,6 +71,8 @@ pub struct Parts {
     pub proposer: Arc<super::propose::Proposer>,
     pub instances: Instances,
     pub lease: Lease,
+    pub prober: Prober,
+    pub ear: Arc<dyn Ear>,
     pub live: watch::Sender<Arc<Live>>,
     pub heard: watch::Receiver<Heard>,
     pub local_events: broadcast::Sender<Event>,
@@ -84,47 +85,66 @@ pub struct Node {
     members: Membership,
     cut: Cut,
     leader: Option<Leader>,
-    gossip: BTreeMap<NodeId, Stream<Beat>>,
-    connected: BTreeSet<NodeId>,
-    stream_events: mpsc::Sender<StreamEvent>,
+    edges: Edges,
+    reporter: Reporter,
+    reports: Newest,
+    helping: Askers<Opinion>,
+    polled: Askers<bool>,
+    dials: Arc<Semaphore>,
     heard: LiveView,
     voters: BTreeMap<NodeId, String>,
     voter_config: LogId,
     seen_index: u64,
     seen_view: Option<(ViewEpoch, u64)>,
+    seen_agents: Option<(Duration, BTreeMap<NodeId, AgentState>)>,
     joining: Option<Instant>,
     join_refused: Option<String>,
     leaving: bool,
     ticked_at: Instant,
     members_due: Instant,
+    accounted_at: Instant,
+    profile: NodeProfile,
+    /// Something happened that the picture of the present doesn't show yet.
+    news: bool,
+    pictured_at: Instant,
 }
 
 impl Node {
-    pub fn new(p: Parts, stream_events: mpsc::Sender<StreamEvent>) -> Self {
+    pub fn new(p: Parts) -> Self {
         let now = clock::raw();
         let mut members = Membership::new(p.record.clone(), p.timing, now, rand::random());
         members.step(now, membership::Event::Seeds(p.seeds.clone()), &mut Vec::new());
         let cut = Cut::new(p.identity.node, p.timing, now);
         // Gossip tells of others; that this agent is here, it knows.
         let heard = LiveView { heard: BTreeMap::from([(p.identity.node, recovery::Heard::Alive)]) };
+        let id = &p.identity;
+        let reporter = Reporter::new(id.node, id.session, p.stored.clone(), p.peers.clone());
         Self {
+            profile: place::profile(id),
             p,
             members,
             cut,
             leader: None,
-            gossip: BTreeMap::new(),
-            connected: BTreeSet::new(),
-            stream_events,
+            edges: Edges::default(),
+            reporter,
+            reports: Newest::default(),
+            helping: Askers::default(),
+            polled: Askers::default(),
+            dials: Arc::new(Semaphore::new(DIALS_IN_FLIGHT)),
             heard,
             voters: BTreeMap::new(),
             voter_config: LogId::default(),
             seen_index: 0,
             seen_view: None,
+            seen_agents: None,
             joining: None,
             join_refused: None,
             leaving: false,
             ticked_at: now,
             members_due: now,
+            accounted_at: now,
+            news: true,
+            pictured_at: now,
         }
     }
 
@@ -197,14 +217,27 @@ impl Node {
             }
             Input::Joined(answer) => self.joined(answer),
             Input::Stream(event) => self.stream(now, event),
+            Input::Report(sent) => self.reported(now, *sent),
+            Input::AckAges(voter, ages) => self.ack_ages(now, voter, ages),
+            Input::Probed(probed) => {
+                let keeper::prober::Probed { peer, nonce, agent } = probed;
+                self.gossip(now, membership::Event::ProbeAnswered { peer, nonce, agent });
+            }
+            Input::Dialled(peer, outcome) => self.dialled(now, peer, outcome),
+            Input::HelpAsked { by, subject, answer } => self.help_asked(now, by, subject, answer),
+            Input::HelpAnswered { helper, subject, opinion } => {
+                self.gossip(now, membership::Event::HelpAnswered { helper, subject, opinion });
+            }
+            Input::Polled { by, subject, answer } => self.polled(now, by, subject, answer),
+            Input::PollAnswered { observer, subject, hears } => {
+                self.cut(now, cut::Event::PollAnswer { observer, subject, hears });
+            }
             Input::Leave(answer) => self.leave(answer),
             Input::Left(answer, outcome) => {
                 let left = outcome.is_ok();
                 if left {
                     self.p.lease.retire();
-                    let mut effects = Vec::new();
-                    self.members.step(now, membership::Event::Leave, &mut effects);
-                    self.carry_out(now, effects);
+                    self.gossip(now, membership::Event::Leave);
                 } else {
                     self.leaving = false;
                 }
@@ -214,23 +247,6 @@ impl Node {
             Input::Fatal(why) => return Some(Err(why)),
         }
         None
-    }
-
-    fn beat(&mut self, now: Instant, beat: Beat, at: Instant) {
-        let waited = now.since(at);
-        if waited > LATE {
-            self.late(now, waited);
-        }
-        let Beat { heartbeat, ack_ages, .. } = beat;
-        let from = heartbeat.from;
-        let mut effects = Vec::new();
-        self.members.step(now, membership::Event::Heartbeat(heartbeat), &mut effects);
-        self.carry_out(now, effects);
-        if let Some(leader) = &mut self.leader
-            && self.voters.contains_key(&from)
-        {
-            leader.ack_ages(now, from, ack_ages);
-        }
     }
 
     fn tick(&mut self) {
@@ -243,28 +259,17 @@ impl Node {
         }
         if now >= self.members_due {
             self.members_due = now + tick_every(&self.p.timing);
-            let mut effects = Vec::new();
-            self.members.step(now, membership::Event::Tick, &mut effects);
-            self.carry_out(now, effects);
-            let mut cuts = Vec::new();
-            self.cut.step(now, cut::Event::Tick, &mut cuts);
-            self.declare(cuts);
-            if let Some(leader) = &mut self.leader {
-                let ages = self.p.replica.book().ack_ages(now);
-                leader.ack_ages(now, self.p.identity.node, ages);
-            }
+            self.gossip(now, membership::Event::Tick);
+            self.cut(now, cut::Event::Tick);
+            self.account(now);
         }
         self.p.instances.tick(now);
-        self.publish(now);
     }
 
+    /// What waited was not heard in time: nobody is to blame for that but this agent.
     fn late(&mut self, now: Instant, by: Duration) {
-        let mut effects = Vec::new();
-        self.members.step(now, membership::Event::Late(by), &mut effects);
-        self.carry_out(now, effects);
-        let mut cuts = Vec::new();
-        self.cut.step(now, cut::Event::Late(by), &mut cuts);
-        self.declare(cuts);
+        self.gossip(now, membership::Event::Late(by));
+        self.cut(now, cut::Event::Late(by));
     }
 
     /// After each input: what follows from a changed ledger, a changed leader, or time.
@@ -275,6 +280,7 @@ impl Node {
         let index = *self.p.replica.applied().borrow();
         if index != self.seen_index {
             self.seen_index = index;
+            self.news = true;
             self.ledger_changed(now);
         }
         self.join(now);
@@ -282,63 +288,9 @@ impl Node {
         self.p.lease.settle(self.p.stored.cluster(), wanted);
         self.p.instances.lease(now, self.p.lease.held());
         self.lead(|leader, ledger, live| leader.look(now, ledger, live));
-    }
-
-    fn follow_configuration(&mut self, now: Instant) {
-        let status = self.p.consensus.status();
-        let (config, voters) = if status.voters.is_empty() {
-            let heard = self.p.heard.borrow();
-            (heard.config, heard.voters.clone())
-        } else {
-            (status.voter_config.unwrap_or_default(), status.voters.into_iter().collect())
-        };
-        if config != self.voter_config || voters.len() != self.voters.len() {
-            (self.voter_config, self.voters) = (config, voters);
-            let groups = self.groups();
-            self.lead(|leader, ledger, live| leader.voters(now, ledger, live, &groups));
-            self.grant();
-        }
-    }
-
-    fn groups(&self) -> Groups {
-        vec![self.voters.keys().copied().collect()]
-    }
-
-    fn change_leader(&mut self, now: Instant) {
-        let status = self.p.consensus.status();
-        let leads = status.role == consensus::Role::Leader && status.leader == Some(self.p.identity.node);
-        let same = self.leader.as_ref().is_some_and(|l| l.term == status.term);
-        if leads == self.leader.is_some() && (!leads || same) {
-            return;
-        }
-        self.leader = None;
-        let mut cuts = Vec::new();
-        self.cut.step(now, cut::Event::Leading(leads), &mut cuts);
-        if let (true, Some(cluster)) = (leads, self.p.stored.cluster()) {
-            let (office, lease, groups) = (self.p.office.clone(), self.p.timing.lease, self.groups());
-            self.leader = Some(Leader::new(office, cluster, status.term, now, lease, groups.clone()));
-            self.lead(|leader, ledger, live| leader.voters(now, ledger, live, &groups));
-        }
-        self.declare(cuts);
-    }
-
-    fn declare(&mut self, effects: Vec<cut::Effect>) {
-        for effect in effects {
-            match effect {
-                cut::Effect::Suspected { .. } | cut::Effect::Poll { .. } | cut::Effect::AgentState { .. } => {
-                }
-                cut::Effect::Declare(verdicts) => {
-                    self.lead(|leader, ledger, _| leader.declare(ledger, verdicts));
-                }
-            }
-        }
-    }
-
-    /// Lets the leader's machines act, if this agent leads.
-    fn lead(&mut self, act: impl FnOnce(&mut Leader, &Ledger, &LiveView)) {
-        if let Some(leader) = &mut self.leader {
-            let (heard, replica) = (&self.heard, &self.p.replica);
-            replica.read(|ledger| act(leader, ledger, heard));
+        if self.news || now.since(self.pictured_at) >= PICTURE_EVERY {
+            (self.news, self.pictured_at) = (false, now);
+            self.publish(now);
         }
     }
 
@@ -351,12 +303,16 @@ impl Node {
             // Carried out after the ledger is let go: what follows may look at it again.
             let view = replica.read(|ledger| View::from(ledger));
             let roll = Arc::new(Roll::of(&view));
-            let mut effects = Vec::new();
-            self.members.step(now, membership::Event::View(roll), &mut effects);
-            self.carry_out(now, effects);
-            let mut cuts = Vec::new();
-            self.cut.step(now, cut::Event::View(view), &mut cuts);
-            self.declare(cuts);
+            self.gossip(now, membership::Event::View(roll));
+            self.cut(now, cut::Event::View(view));
+            let members = &self.members;
+            self.reports.keep(|node| members.member(node).is_some());
+        }
+        let agents = replica.read(|ledger| (agent_timeout(ledger), ledger.agents_down()));
+        if self.seen_agents.as_ref() != Some(&agents) {
+            self.seen_agents = Some(agents.clone());
+            let (timeout, down) = agents;
+            self.cut(now, cut::Event::Agents { timeout, down });
         }
         replica.read(|ledger| {
             self.agree_on_times(ledger);
@@ -385,7 +341,7 @@ impl Node {
             identity: &self.p.identity,
             cluster: self.p.stored.cluster(),
             members: &self.members,
-            connected: &self.connected,
+            connected: self.edges.connected(),
             status: &self.p.consensus.status(),
             heard: &self.p.heard.borrow(),
             voters: &self.voters,
@@ -395,6 +351,11 @@ impl Node {
         });
         self.p.live.send_replace(Arc::new(next));
     }
+}
+
+fn agent_timeout(ledger: &Ledger) -> Duration {
+    let settings = ledger.cluster.as_ref().map(|c| c.settings.clone()).unwrap_or_default();
+    Duration::from_millis(settings.agent_timeout_ms)
 }
 
 /// Changes whenever what gossip needs of the ledger's nodes does.

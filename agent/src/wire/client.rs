@@ -1,11 +1,20 @@
 //! Channels to other agents: one persistent connection each, made when first used, TLS where configured.
 
+use super::socket;
 use crate::{
-    limits::{CONNECT_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, PEER_CHANNELS},
+    limits::{
+        CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, PEER_CHANNELS,
+        STREAM_WINDOW_BYTES,
+    },
     security::Tls,
 };
-use std::{collections::BTreeMap, sync::Mutex};
-use tonic::transport::{Channel, Endpoint};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+};
+use tonic::transport::Endpoint;
+
+pub use tonic::transport::Channel;
 
 /// The address isn't `HOST:PORT`, or TLS can't be set up for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,33 +27,54 @@ pub struct BadAddress {
 /// All connections of one agent to others, by address. A channel reconnects by itself and resolves names anew.
 pub struct Peers {
     tls: Option<Tls>,
-    channels: Mutex<BTreeMap<String, Channel>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    channels: BTreeMap<String, (Channel, u64)>,
+    /// Counts uses, to know which was used last.
+    uses: u64,
 }
 
 impl Peers {
     #[must_use]
     pub fn new(tls: Option<Tls>) -> Self {
-        Self { tls, channels: Mutex::default() }
+        Self { tls, kept: Mutex::default() }
+    }
+
+    #[must_use]
+    pub const fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().expect("no holder of this lock panics")
     }
 
     /// The channel to `HOST:PORT`; connects in the background when first used.
     pub fn channel(&self, address: &str) -> Result<Channel, BadAddress> {
-        let mut channels = self.channels.lock().expect("no holder of this lock panics");
-        if let Some(channel) = channels.get(address) {
+        let mut kept = self.kept();
+        kept.uses += 1;
+        let use_now = kept.uses;
+        if let Some((channel, used)) = kept.channels.get_mut(address) {
+            *used = use_now;
             return Ok(channel.clone());
         }
-        if channels.len() >= PEER_CHANNELS {
-            // Rare enough that which one goes doesn't matter: a channel in use lives on with its users.
-            channels.pop_first();
+        if kept.channels.len() >= PEER_CHANNELS {
+            // A channel in use lives on with its users.
+            let oldest = kept.channels.iter().min_by_key(|(_, (_, used))| *used).map(|(a, _)| a.clone());
+            oldest.map(|oldest| kept.channels.remove(&oldest));
         }
-        let channel = endpoint(address, self.tls.as_ref())?.connect_lazy();
-        channels.insert(address.to_owned(), channel.clone());
+        let endpoint = endpoint(address, self.tls.as_ref())?;
+        let channel = endpoint.connect_with_connector_lazy(tower::service_fn(socket::connect));
+        kept.channels.insert(address.to_owned(), (channel.clone(), use_now));
         Ok(channel)
     }
 
-    /// Drops the channel, so that the next use dials anew: after an address moved to another host.
+    /// Drops the channel, so that the next use dials anew: its connection is stuck, or the address moved.
     pub fn forget(&self, address: &str) {
-        self.channels.lock().expect("no holder of this lock panics").remove(address);
+        self.kept().channels.remove(address);
     }
 }
 
@@ -57,13 +87,33 @@ pub fn endpoint(address: &str, tls: Option<&Tls>) -> Result<Endpoint, BadAddress
         .map_err(|e| bad(e.to_string()))?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
     match tls {
         None => Ok(endpoint),
         Some(tls) => {
             endpoint.tls_config(tls.client(host.trim_matches(['[', ']']))).map_err(|e| bad(e.to_string()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_channel_unused_for_longest_makes_room() {
+        let peers = Peers::new(None);
+        let address = |n: usize| format!("127.0.0.1:{}", 10_000 + n);
+        for n in 0..PEER_CHANNELS {
+            peers.channel(&address(n)).unwrap();
+        }
+        peers.channel(&address(0)).unwrap();
+        peers.channel(&address(PEER_CHANNELS)).unwrap();
+        let kept = peers.kept();
+        assert_eq!(kept.channels.len(), PEER_CHANNELS);
+        assert!(kept.channels.contains_key(&address(0)) && !kept.channels.contains_key(&address(1)));
     }
 }

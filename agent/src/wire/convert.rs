@@ -21,8 +21,8 @@ pub struct Beat {
     pub cluster: Option<ClusterId>,
     pub cluster_name: String,
     pub heartbeat: Heartbeat,
-    /// Of a voter: how long ago it last acknowledged each living epoch.
-    pub ack_ages: Vec<(NodeId, LeaseEpoch, Duration)>,
+    /// Of a voter to the leader: how long ago it last acknowledged each living epoch.
+    pub ack_ages: Vec<(LeaseEpoch, Duration)>,
 }
 
 /// A voter's answer to a renewal.
@@ -38,11 +38,11 @@ pub struct RenewalAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a message names an unknown {what} ({number}); update the older of the two agents")]
 pub struct Unknown {
-    what: &'static str,
-    number: u32,
+    pub(super) what: &'static str,
+    pub(super) number: u32,
 }
 
-fn micros(d: Duration) -> u64 {
+pub(super) fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -63,12 +63,9 @@ pub fn beat_to_wire(beat: &Beat) -> pb::Heartbeat {
         },
         deltas: h.deltas.iter().map(record_to_wire).collect(),
         vitals: h.vitals.iter().map(vitals_to_wire).collect(),
-        ack_ages: beat
-            .ack_ages
-            .iter()
-            .map(|(node, epoch, age)| pb::AckAge { node: node.0, epoch: epoch.0, age_us: micros(*age) })
-            .collect(),
+        ack_ages: ages_to_wire(&beat.ack_ages),
         view_epoch: h.view.0,
+        report: None,
     }
 }
 
@@ -90,13 +87,20 @@ pub fn beat_from_wire(w: pb::Heartbeat) -> Result<Beat, Unknown> {
         deltas: w.deltas.into_iter().map(record_from_wire).collect::<Result<_, _>>()?,
         vitals: w.vitals.into_iter().take(VITALS_MAX).map(vitals_from_wire).collect(),
     };
-    let age = |a: pb::AckAge| (NodeId(a.node), LeaseEpoch(a.epoch), Duration::from_micros(a.age_us));
     Ok(Beat {
         cluster: (w.cluster_id != 0).then_some(ClusterId(w.cluster_id)),
         cluster_name: w.cluster_name,
         heartbeat,
-        ack_ages: w.ack_ages.into_iter().map(age).collect(),
+        ack_ages: ages_from_wire(&w.ack_ages),
     })
+}
+
+pub(super) fn ages_to_wire(ages: &[(LeaseEpoch, Duration)]) -> Vec<pb::AckAge> {
+    ages.iter().map(|(epoch, age)| pb::AckAge { epoch: epoch.0, age_us: micros(*age) }).collect()
+}
+
+pub(super) fn ages_from_wire(ages: &[pb::AckAge]) -> Vec<(LeaseEpoch, Duration)> {
+    ages.iter().map(|a| (LeaseEpoch(a.epoch), Duration::from_micros(a.age_us))).collect()
 }
 
 fn vitals_to_wire(of: &VitalsOf) -> pb::Vitals {
@@ -246,11 +250,11 @@ pub fn answer_from_wire(w: &pb::RenewalAnswer) -> Result<RenewalAnswer, Unknown>
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use cluster_core::ledger::Role;
 
-    fn beat() -> Beat {
+    pub fn beat() -> Beat {
         let record = MemberRecord {
             node: NodeId(1),
             incarnation: Incarnation(2),
@@ -292,7 +296,7 @@ mod tests {
                     },
                 }],
             },
-            ack_ages: vec![(NodeId(1), LeaseEpoch(12), Duration::from_micros(13))],
+            ack_ages: vec![(LeaseEpoch(12), Duration::from_micros(13))],
         }
     }
 

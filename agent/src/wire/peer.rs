@@ -2,6 +2,10 @@
 //!
 //! Not here: long-lived streams (`streams`), and any decision.
 
+use super::{
+    convert::ages_to_wire,
+    findings::{SentReport, opinion_from_wire, report_to_wire},
+};
 use crate::{
     keeper::{
         contacts::Introduction,
@@ -11,8 +15,9 @@ use crate::{
 };
 use cluster_core::{
     founding::{Candidate, Pledge},
-    ids::{ClusterId, Incarnation, NodeId, SessionId, SetId},
+    ids::{ClusterId, Incarnation, LeaseEpoch, NodeId, SessionId, SetId},
     ledger::Role,
+    membership::Opinion,
 };
 use holdfast_proto::internal as pb;
 use std::time::Duration;
@@ -204,6 +209,52 @@ pub async fn introduce(
     let request = pb::IntroduceRequest { cluster_id: cluster.0, node: me.0, to: to.0 };
     let answer = within(timeout, client(channel).introduce(timed(request, timeout))).await?;
     introduction_from_wire(answer).ok_or_else(|| PeerError::Refused("its answer holds no key".into()))
+}
+
+/// Which node answers here.
+pub async fn ping(channel: Channel, cluster: ClusterId, timeout: Duration) -> Result<NodeId, PeerError> {
+    let request = timed(pb::PingRequest { cluster_id: cluster.0 }, timeout);
+    Ok(NodeId(within(timeout, client(channel).ping(request)).await?.node))
+}
+
+/// Asks another agent, as `me`, to try the subject.
+pub async fn help(
+    channel: Channel,
+    cluster: ClusterId,
+    me: NodeId,
+    subject: NodeId,
+    timeout: Duration,
+) -> Result<Opinion, PeerError> {
+    let request = pb::HelpRequest { cluster_id: cluster.0, from: me.0, subject: subject.0 };
+    let answer = within(timeout, client(channel).help(timed(request, timeout))).await?;
+    let opinion = answer.opinion.ok_or_else(|| PeerError::Refused("its answer holds no opinion".into()))?;
+    opinion_from_wire(opinion).map_err(|unknown| PeerError::Refused(unknown.to_string()))
+}
+
+/// Findings to a voter, and from a voter to the leader what it acknowledged how long ago.
+pub async fn report(
+    channel: Channel,
+    cluster: ClusterId,
+    me: NodeId,
+    sent: Option<&SentReport>,
+    ages: &[(LeaseEpoch, Duration)],
+    timeout: Duration,
+) -> Result<(), PeerError> {
+    let (report, ack_ages) = (sent.map(report_to_wire), ages_to_wire(ages));
+    let request = pb::ReportRequest { cluster_id: cluster.0, from: me.0, report, ack_ages };
+    within(timeout, client(channel).report(timed(request, timeout))).await.map(|_| ())
+}
+
+/// Asks, as the leader `me`, whether the agent there hears the subject.
+pub async fn poll(
+    channel: Channel,
+    cluster: ClusterId,
+    me: NodeId,
+    subject: NodeId,
+    timeout: Duration,
+) -> Result<bool, PeerError> {
+    let request = pb::PollRequest { cluster_id: cluster.0, from: me.0, subject: subject.0 };
+    Ok(within(timeout, client(channel).poll(timed(request, timeout))).await?.hears)
 }
 
 /// Asks the agent at this address to leave its cluster for good.

@@ -1,7 +1,11 @@
 //! The agents' own service, as a thin shell around a handler that knows nothing of tonic.
 
 use super::{
-    convert::{Beat, RenewalAnswer, answer_to_wire, beat_from_wire, renewal_from_wire},
+    certificate::shown_names,
+    convert::{RenewalAnswer, ages_from_wire, answer_to_wire, renewal_from_wire},
+    findings::{SentReport, opinion_to_wire, report_from_wire},
+    following::{FollowItem, follow_to_wire},
+    gossip::{Ear, accept},
     peer::{
         Meeting, PledgeAnswer, PledgeWord, introduction_to_wire, meeting_from_request, meeting_to_answer,
         pledge_from_request,
@@ -11,6 +15,7 @@ use crate::{keeper::contacts::Introduction, limits::MESSAGE_BYTES};
 use cluster_core::{
     ids::{ClusterId, LeaseEpoch, LogId, NodeId},
     lease::Renewal,
+    membership::Opinion,
 };
 use futures::{Stream, StreamExt as _, future::BoxFuture, stream::BoxStream};
 use holdfast_proto::internal::{self as pb, peer_service_server::PeerServiceServer};
@@ -21,17 +26,18 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Answers on their way out of one stream.
 const OUTBOX: usize = 16;
-/// Bytes of a snapshot in one message to a follower.
-const CHUNK: usize = 1024 * 1024;
 
 /// Why a request was turned down, in words for the other side's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Wrong cluster, wrong time, wrong message: repeating it as it is won't help.
+    #[error("{0}")]
     No(String),
     /// Another living process speaks as the sender's node.
+    #[error("{0}")]
     Taken(String),
     /// Not now, or not here.
+    #[error("{0}")]
     Unavailable(String),
 }
 
@@ -45,30 +51,32 @@ impl From<Refused> for Status {
     }
 }
 
-/// What a follower is sent, in order.
-#[derive(Clone, Debug)]
-pub enum FollowItem {
-    /// The whole encoded ledger.
-    Snapshot(Arc<Vec<u8>>),
-    Entry {
-        at: LogId,
-        command: Arc<Vec<u8>>,
-    },
-    Beat {
-        leader: Option<NodeId>,
-        term: u64,
-        config: LogId,
-        voters: Vec<(NodeId, String)>,
-    },
-}
-
 /// What the agent does with each message. Everything that takes a cluster id refuses another cluster's.
 pub trait PeerHandler: Send + Sync + 'static {
     fn meet(&self, meeting: Meeting) -> BoxFuture<'_, Result<Meeting, Refused>>;
     /// What it changes is durable before it returns.
     fn pledge(&self, cluster_name: String, word: PledgeWord) -> BoxFuture<'_, Result<PledgeAnswer, Refused>>;
-    fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<(), Refused>>;
-    fn beats_ended(&self, peer: NodeId) -> BoxFuture<'_, ()>;
+    /// Who hears what is said over gossip streams.
+    fn ear(&self) -> Arc<dyn Ear>;
+    /// Which node this is, if its loop turns.
+    fn ping(&self, cluster: ClusterId) -> Result<NodeId, Refused>;
+    /// Tries the subject, for who can't reach it.
+    fn help(
+        &self,
+        cluster: ClusterId,
+        by: NodeId,
+        subject: NodeId,
+    ) -> BoxFuture<'_, Result<Opinion, Refused>>;
+    /// Findings to this voter, and from a voter how long ago it acknowledged each epoch.
+    fn report(
+        &self,
+        cluster: ClusterId,
+        from: NodeId,
+        sent: Option<SentReport>,
+        ages: Vec<(LeaseEpoch, Duration)>,
+    ) -> BoxFuture<'_, Result<(), Refused>>;
+    /// Whether this agent hears the subject; the leader asks.
+    fn poll(&self, cluster: ClusterId, by: NodeId, subject: NodeId) -> BoxFuture<'_, Result<bool, Refused>>;
     fn renew(&self, cluster: ClusterId, renewal: &Renewal) -> Result<RenewalAnswer, Refused>;
     fn promise(
         &self,
@@ -140,16 +148,8 @@ impl<H: PeerHandler> pb::peer_service_server::PeerService for Peer<H> {
         &self,
         request: Request<Streaming<pb::Heartbeat>>,
     ) -> Result<Response<Self::GossipStream>, Status> {
-        let handler = self.handler.clone();
-        let (into, outbound) = mpsc::channel(1);
-        // Ends with the stream that it reads; its end is told as evidence.
-        tokio::spawn(async move {
-            let refusal = listen(&*handler, request.into_inner()).await;
-            if let Some(status) = refusal {
-                let _gone = into.send(Err(status)).await;
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(outbound))))
+        let names = shown_names(&request);
+        Ok(Response::new(Box::pin(accept(self.handler.ear(), request.into_inner(), names))))
     }
 
     type RenewStream = Answers<pb::RenewalAnswer>;
@@ -223,101 +223,41 @@ impl<H: PeerHandler> pb::peer_service_server::PeerService for Peer<H> {
         Ok(Response::new(introduction_to_wire(introduction)))
     }
 
+    async fn ping(&self, request: Request<pb::PingRequest>) -> Result<Response<pb::PingResponse>, Status> {
+        let node = self.handler.ping(ClusterId(request.into_inner().cluster_id))?;
+        Ok(Response::new(pb::PingResponse { node: node.0 }))
+    }
+
+    async fn help(&self, request: Request<pb::HelpRequest>) -> Result<Response<pb::HelpResponse>, Status> {
+        let r = request.into_inner();
+        let asked = self.handler.help(ClusterId(r.cluster_id), NodeId(r.from), NodeId(r.subject));
+        let opinion = Some(opinion_to_wire(&asked.await?));
+        Ok(Response::new(pb::HelpResponse { opinion }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<pb::ReportRequest>,
+    ) -> Result<Response<pb::ReportResponse>, Status> {
+        let r = request.into_inner();
+        let sent = r.report.map(report_from_wire).transpose();
+        let sent = sent.map_err(|unknown| Status::invalid_argument(unknown.to_string()))?;
+        let ages = ages_from_wire(&r.ack_ages);
+        self.handler.report(ClusterId(r.cluster_id), NodeId(r.from), sent, ages).await?;
+        Ok(Response::new(pb::ReportResponse {}))
+    }
+
+    async fn poll(&self, request: Request<pb::PollRequest>) -> Result<Response<pb::PollResponse>, Status> {
+        let r = request.into_inner();
+        let asked = self.handler.poll(ClusterId(r.cluster_id), NodeId(r.from), NodeId(r.subject));
+        Ok(Response::new(pb::PollResponse { hears: asked.await? }))
+    }
+
     async fn leave(
         &self,
         _request: Request<pb::LeaveRequest>,
     ) -> Result<Response<pb::LeaveResponse>, Status> {
         self.handler.leave().await?;
         Ok(Response::new(pb::LeaveResponse {}))
-    }
-}
-
-/// Hands every beat of one stream on, and its end. Returns why the stream was refused, if it was.
-async fn listen<H: PeerHandler>(handler: &H, mut inbound: Streaming<pb::Heartbeat>) -> Option<Status> {
-    let mut peer = None;
-    let mut refusal = None;
-    while let Ok(Some(message)) = inbound.message().await {
-        peer = Some(NodeId(message.from));
-        let taken = match beat_from_wire(message) {
-            Ok(beat) => handler.beat(beat).await.map_err(Status::from),
-            Err(unknown) => Err(Status::invalid_argument(unknown.to_string())),
-        };
-        if let Err(status) = taken {
-            refusal = Some(status);
-            break;
-        }
-    }
-    if let Some(peer) = peer {
-        handler.beats_ended(peer).await;
-    }
-    refusal
-}
-
-fn follow_to_wire(item: FollowItem) -> Vec<pb::FollowResponse> {
-    use pb::follow_response as f;
-    let wrap = |item| pb::FollowResponse { item: Some(item) };
-    match item {
-        FollowItem::Snapshot(bytes) => {
-            let count = bytes.len().div_ceil(CHUNK);
-            let chunk = |(i, c): (usize, &[u8])| f::Snapshot { chunk: c.to_vec(), last: i + 1 == count };
-            bytes.chunks(CHUNK).enumerate().map(chunk).map(f::Item::Snapshot).map(wrap).collect()
-        }
-        FollowItem::Entry { at, command } => {
-            vec![wrap(f::Item::Entry(f::Entry { term: at.term, index: at.index, command: command.to_vec() }))]
-        }
-        FollowItem::Beat { leader, term, config, voters } => {
-            let voters =
-                voters.into_iter().map(|(node, address)| f::Voter { node: node.0, address }).collect();
-            vec![wrap(f::Item::Beat(f::Beat {
-                leader: leader.map_or(0, |n| n.0),
-                term,
-                config_term: config.term,
-                config_index: config.index,
-                voters,
-            }))]
-        }
-    }
-}
-
-/// The messages of one follow stream, put together again. Ends with the stream, whatever ended it.
-pub async fn followed(
-    channel: tonic::transport::Channel,
-    cluster: ClusterId,
-    timeout: Duration,
-) -> Result<BoxStream<'static, FollowItem>, super::peer::PeerError> {
-    let mut client = super::peer::client(channel);
-    let open = client.follow(pb::FollowRequest { cluster_id: cluster.0, after_index: 0 });
-    let inbound = match tokio::time::timeout(timeout, open).await {
-        Ok(answer) => answer?.into_inner(),
-        Err(_) => return Err(super::peer::PeerError::Unreachable("no stream in time".into())),
-    };
-    let items = futures::stream::unfold((inbound, Vec::new()), |(mut inbound, mut partial)| async move {
-        loop {
-            let message = inbound.message().await.ok()??;
-            if let Some(item) = follow_from_wire(message, &mut partial) {
-                return Some((item, (inbound, partial)));
-            }
-        }
-    });
-    Ok(items.boxed())
-}
-
-fn follow_from_wire(message: pb::FollowResponse, partial: &mut Vec<u8>) -> Option<FollowItem> {
-    use pb::follow_response::Item;
-    match message.item? {
-        Item::Snapshot(s) => {
-            partial.extend_from_slice(&s.chunk);
-            s.last.then(|| FollowItem::Snapshot(Arc::new(core::mem::take(partial))))
-        }
-        Item::Entry(e) => Some(FollowItem::Entry {
-            at: LogId { term: e.term, index: e.index },
-            command: Arc::new(e.command),
-        }),
-        Item::Beat(b) => Some(FollowItem::Beat {
-            leader: (b.leader != 0).then_some(NodeId(b.leader)),
-            term: b.term,
-            config: LogId { term: b.config_term, index: b.config_index },
-            voters: b.voters.into_iter().map(|v| (NodeId(v.node), v.address)).collect(),
-        }),
     }
 }

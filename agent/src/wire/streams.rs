@@ -1,17 +1,14 @@
-//! Long-lived streams to other agents: heartbeats to a peer, renewals to a voter. Each is one task that dials, sends
-//! what it is given while connected, says when the stream opens and ends, and dials again until its handle is dropped.
+//! Renewals to a voter, over a long-lived stream: one task that dials, sends what it is given while connected, and dials
+//! again until its handle is dropped.
 //!
-//! What can't leave at once is dropped: a late heartbeat or renewal is worth nothing.
+//! What can't leave at once is dropped: a late renewal is worth nothing. Not here: heartbeats (`gossip`).
 
 use super::{
     client::Peers,
-    convert::{Beat, RenewalAnswer, answer_from_wire, beat_to_wire, renewal_to_wire},
+    convert::{RenewalAnswer, answer_from_wire, renewal_to_wire},
     peer::client,
 };
-use cluster_core::{
-    ids::{ClusterId, NodeId},
-    lease::Renewal,
-};
+use cluster_core::{ids::ClusterId, lease::Renewal};
 use holdfast_proto::internal as pb;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -24,13 +21,6 @@ const OUTBOX: usize = 16;
 const REDIAL: Duration = Duration::from_millis(200);
 /// Opening a stream is given up after this.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(1_000);
-
-/// What became of a stream to `peer`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StreamEvent {
-    Opened { peer: NodeId },
-    Ended { peer: NodeId, why: String },
-}
 
 /// The sending end of one stream. Dropping it ends the stream and its task.
 pub struct Stream<T> {
@@ -49,57 +39,6 @@ impl<T> Stream<T> {
 impl<T> Drop for Stream<T> {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// Heartbeats to one peer.
-pub fn gossip(
-    peers: Arc<Peers>,
-    peer: NodeId,
-    address: String,
-    events: mpsc::Sender<StreamEvent>,
-) -> Stream<Beat> {
-    let (outbox, mut queued) = mpsc::channel(OUTBOX);
-    let dial = address.clone();
-    let task = tokio::spawn(async move {
-        loop {
-            if let Ok(channel) = peers.channel(&dial) {
-                let why = gossip_once(channel, peer, &mut queued, &events).await;
-                if let Some(why) = why {
-                    let _stopping = events.send(StreamEvent::Ended { peer, why }).await;
-                }
-            }
-            while queued.try_recv().is_ok() {}
-            tokio::time::sleep(REDIAL).await;
-        }
-    });
-    Stream { outbox, task, address }
-}
-
-/// One stream from its opening to its end. None: it never opened.
-async fn gossip_once(
-    channel: Channel,
-    peer: NodeId,
-    queued: &mut mpsc::Receiver<Beat>,
-    events: &mpsc::Sender<StreamEvent>,
-) -> Option<String> {
-    let (into, outbound) = mpsc::channel::<pb::Heartbeat>(OUTBOX);
-    let mut client = client(channel);
-    let open = client.gossip(ReceiverStream::new(outbound));
-    let mut inbound = opened(open).await?;
-    events.send(StreamEvent::Opened { peer }).await.ok()?;
-    loop {
-        tokio::select! {
-            beat = queued.recv() => {
-                // A full stream means that the peer stopped reading: keep-alive or its silence will tell.
-                let _full = into.try_send(beat_to_wire(&beat?));
-            }
-            answer = inbound.message() => match answer {
-                Ok(Some(_)) => {}
-                Ok(None) => return Some("closed by the other side".into()),
-                Err(status) => return Some(status.message().to_owned()),
-            }
-        }
     }
 }
 

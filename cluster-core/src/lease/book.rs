@@ -159,13 +159,13 @@ impl Book {
     /// How long ago it last acknowledged each living epoch. One that it never did is listed only while this voter is
     /// so young that it may have forgotten: as old as itself.
     #[must_use]
-    pub fn ack_ages(&self, now: Instant) -> Vec<(NodeId, LeaseEpoch, Duration)> {
+    pub fn ack_ages(&self, now: Instant) -> Vec<(LeaseEpoch, Duration)> {
         let young = self.opened && now.since(self.assumed_at) < 2 * self.longest;
-        let age = |node: NodeId, epoch: LeaseEpoch| match self.acked.get(&epoch) {
-            Some(acked) => Some((node, epoch, now.since(acked.at))),
-            None => young.then(|| (node, epoch, now.since(self.assumed_at))),
+        let age = |epoch: LeaseEpoch| match self.acked.get(&epoch) {
+            Some(acked) => Some((epoch, now.since(acked.at))),
+            None => young.then(|| (epoch, now.since(self.assumed_at))),
         };
-        self.current.iter().filter_map(|(node, (epoch, _))| age(*node, *epoch)).collect()
+        self.current.values().filter_map(|(epoch, _)| age(*epoch)).collect()
     }
 
     fn refusal(&self, renewal: &Renewal) -> Option<Refusal> {

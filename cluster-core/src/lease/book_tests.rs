@@ -233,10 +233,10 @@ fn renewals_name_the_newest_voters_and_a_new_voter_stands_in_for_the_old() {
 #[test]
 fn ages_are_told_of_living_epochs() {
     let mut book = opened();
-    assert_eq!(book.ack_ages(at(500)), [(NodeId(9), LeaseEpoch(7), Duration::from_millis(500))]);
+    assert_eq!(book.ack_ages(at(500)), [(LeaseEpoch(7), Duration::from_millis(500))]);
     assert_eq!(book.ack_ages(at(5_000)), []);
     assert_eq!(book.renew(at(5_000), &renewal(7)), Verdict::Acked);
-    assert_eq!(book.ack_ages(at(5_100)), [(NodeId(9), LeaseEpoch(7), Duration::from_millis(100))]);
+    assert_eq!(book.ack_ages(at(5_100)), [(LeaseEpoch(7), Duration::from_millis(100))]);
     book.step(at(9_000), Fact::Applied { ledger: &ledger(12, &[(9, 11)], &[]) });
     assert_eq!(book.ack_ages(at(9_000)), []);
 }

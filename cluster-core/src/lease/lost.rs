@@ -21,7 +21,7 @@ pub enum Observed {
     /// A voter's `ack_ages`, as they were when it said so. The leader feeds its own book's, too.
     Ages {
         voter: NodeId,
-        ages: Vec<(NodeId, LeaseEpoch, Duration)>,
+        ages: Vec<(LeaseEpoch, Duration)>,
     },
     /// The living epochs that hold instances now. Call it whenever that changed; repeating it does no harm.
     Holding {
@@ -66,8 +66,7 @@ impl Lost {
     pub fn step(&mut self, now: Instant, observed: Observed) {
         match observed {
             Observed::Ages { voter, ages } => {
-                let ages = ages.into_iter().map(|(_, epoch, age)| (epoch, age)).collect();
-                self.reports.insert(voter, Report { heard_at: now, ages });
+                self.reports.insert(voter, Report { heard_at: now, ages: ages.into_iter().collect() });
             }
             Observed::Holding { epochs } => {
                 self.held.retain(|epoch, _| epochs.contains_key(epoch));
@@ -136,7 +135,7 @@ mod tests {
     }
 
     fn report(lost: &mut Lost, now: u64, voter: u64, age: Option<u64>) {
-        let ages = age.map(|age| (NODE, EPOCH, Duration::from_millis(age))).into_iter().collect();
+        let ages = age.map(|age| (EPOCH, Duration::from_millis(age))).into_iter().collect();
         lost.step(at(now), Observed::Ages { voter: NodeId(voter), ages });
     }
 

@@ -50,7 +50,7 @@ pub struct Disk {
 
 #[derive(Clone, Debug)]
 pub enum Msg {
-    Heartbeat { beat: Heartbeat, ages: Vec<(NodeId, LeaseEpoch, Duration)> },
+    Heartbeat { beat: Heartbeat, ages: Vec<(LeaseEpoch, Duration)> },
     Hello(Hello),
     Report(Report),
     AskHelp(NodeId),

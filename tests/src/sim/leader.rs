@@ -46,12 +46,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn hear_ages(
-        &mut self,
-        voter: NodeId,
-        ages: Vec<(NodeId, LeaseEpoch, Duration)>,
-        env: &Env<'_>,
-    ) {
+    pub(super) fn hear_ages(&mut self, voter: NodeId, ages: Vec<(LeaseEpoch, Duration)>, env: &Env<'_>) {
         if let Some(office) = self.office.as_mut().filter(|_| self.who.voters.contains(&voter)) {
             office.lost.step(env.clocks.raw, Observed::Ages { voter, ages });
         }

@@ -1,13 +1,13 @@
 //! What gossip makes this agent do: streams kept, heartbeats sent, hellos, suspicions told.
 
-use super::{LEADER_CHECK_TIMEOUT, Node};
+use super::{LATE, Node};
 use crate::{
     clock,
     run::{input::Input, join::introduction},
     wire::{
         convert::Beat,
+        gossip::{self, Said, StreamEvent},
         peer::{self, Acquaintance, Meeting},
-        streams::{self, StreamEvent},
     },
 };
 use cluster_core::{
@@ -17,53 +17,62 @@ use cluster_core::{
     recovery,
     time::Instant,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+/// A hello to where an agent may be is given up after this.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Node {
-    pub(super) fn met(&mut self, now: Instant, meeting: Meeting) {
-        let hello =
-            Hello { record: record(&meeting.sender), members: meeting.members.iter().map(record).collect() };
-        let mut effects = Vec::new();
-        self.members.step(now, membership::Event::Hello(hello), &mut effects);
-        self.carry_out(now, effects);
-    }
-
-    pub(super) fn stream(&mut self, now: Instant, event: StreamEvent) {
-        let event = match event {
-            StreamEvent::Opened { peer } => {
-                self.connected.insert(peer);
-                membership::Event::StreamOpened { peer }
-            }
-            StreamEvent::Ended { peer, why } => {
-                tracing::debug!(%peer, why, "the stream to a peer ended");
-                self.connected.remove(&peer);
-                self.check_leader(peer);
-                membership::Event::StreamEnded { peer }
-            }
-        };
+    /// One step of membership, and what it wants.
+    pub(super) fn gossip(&mut self, now: Instant, event: membership::Event) {
         let mut effects = Vec::new();
         self.members.step(now, event, &mut effects);
         self.carry_out(now, effects);
     }
 
-    /// When the leader's stream ends and its port is closed, its process is gone: no need to wait out its lease.
-    pub(super) fn check_leader(&self, peer: NodeId) {
-        let status = self.p.consensus.status();
-        let Some(address) = self.gossip.get(&peer).map(|s| s.address.clone()) else { return };
-        if status.leader != Some(peer) || !self.voters.contains_key(&self.p.identity.node) {
-            return;
+    pub(super) fn met(&mut self, now: Instant, meeting: Meeting) {
+        let hello =
+            Hello { record: record(&meeting.sender), members: meeting.members.iter().map(record).collect() };
+        self.gossip(now, membership::Event::Hello(hello));
+    }
+
+    pub(super) fn beat(&mut self, now: Instant, beat: Beat, at: Instant) {
+        let waited = now.since(at);
+        if waited > LATE {
+            self.late(now, waited);
         }
-        let consensus = self.p.consensus.clone();
-        // Ends with its time-out; one for each end of a stream.
-        tokio::spawn(async move {
-            let dial = tokio::net::TcpStream::connect(&address);
-            if let Ok(Err(error)) = tokio::time::timeout(LEADER_CHECK_TIMEOUT, dial).await
-                && error.kind() == std::io::ErrorKind::ConnectionRefused
-            {
-                tracing::info!(leader = %peer, "the leader's process is gone");
-                consensus.leader_is_gone(peer);
+        let Beat { heartbeat, ack_ages, .. } = beat;
+        let from = heartbeat.from;
+        self.gossip(now, membership::Event::Heartbeat(heartbeat));
+        // Told to the leader alone; without any when it acknowledged nobody.
+        self.ack_ages(now, from, ack_ages);
+    }
+
+    pub(super) fn stream(&mut self, now: Instant, event: StreamEvent) {
+        match event {
+            StreamEvent::Opened { peer, id, outbox, dialled } => {
+                if self.edges.opened(peer, id, outbox, dialled) {
+                    self.news = true;
+                    self.gossip(now, membership::Event::StreamOpened { peer });
+                    if let Some(address) = self.address(peer) {
+                        // While all is well: a host that is gone hands out no key.
+                        self.p.prober.prepare(peer, &address);
+                    }
+                }
             }
-        });
+            StreamEvent::Ended { peer, id, why } => {
+                tracing::debug!(%peer, why, "a stream with a peer ended");
+                if self.edges.ended(peer, id) {
+                    self.stream_ended(now, peer);
+                }
+            }
+        }
+    }
+
+    pub(super) fn stream_ended(&mut self, now: Instant, peer: NodeId) {
+        self.news = true;
+        self.check_leader(peer);
+        self.gossip(now, membership::Event::StreamEnded { peer });
     }
 
     pub(super) fn carry_out(&mut self, now: Instant, effects: Vec<membership::Effect>) {
@@ -73,21 +82,24 @@ impl Node {
                 Effect::Send { to, heartbeat } => self.send(now, to, heartbeat),
                 Effect::Connect { peer, address } => self.connect(peer, address),
                 Effect::Disconnect { peer } => {
-                    self.gossip.remove(&peer);
-                    self.connected.remove(&peer);
+                    // Membership knows that it goes: no end that would be evidence.
+                    self.news |= self.edges.hang_up(peer);
                 }
                 Effect::Probe { address } => self.probe(address),
-                Effect::ProbeBurst { .. }
-                | Effect::Dial { .. }
-                | Effect::AskHelp { .. }
-                | Effect::AnswerHelp { .. }
-                | Effect::Report(_)
-                | Effect::AnswerPoll { .. } => {}
+                Effect::ProbeBurst { peer, address, nonce, count, every } => {
+                    self.p.prober.probe(peer, &address, nonce, count, every);
+                }
+                Effect::Dial { peer, address } => self.dial(peer, address),
+                Effect::AskHelp { helper, subject } => self.ask_help(helper, subject),
+                Effect::AnswerHelp { to, subject, opinion } => self.helping.answer(to, subject, opinion),
+                Effect::Report(report) => self.report(now, report),
+                Effect::AnswerPoll { to, subject, hears } => self.answer_poll(now, to, subject, hears),
                 Effect::Changed { node, before, .. } => {
                     let record = self.members.member(node).map_or(self.members.me(), |m| &m.record).clone();
                     self.changed(&record, before);
                 }
                 Effect::Removed { node } => {
+                    self.news = true;
                     self.heard.heard.remove(&node);
                 }
                 Effect::Refuted { incarnation } => {
@@ -117,24 +129,23 @@ impl Node {
     }
 
     pub(super) fn send(&self, now: Instant, to: NodeId, heartbeat: membership::Heartbeat) {
-        let Some(stream) = self.gossip.get(&to) else { return };
         let votes = self.voters.contains_key(&self.p.identity.node);
-        let ack_ages = if votes { self.p.replica.book().ack_ages(now) } else { Vec::new() };
-        stream.send(Beat {
+        let to_leader = votes && self.p.consensus.status().leader == Some(to);
+        let ack_ages = if to_leader { self.p.replica.book().ack_ages(now) } else { Vec::new() };
+        let beat = Beat {
             cluster: self.p.stored.cluster(),
             cluster_name: self.p.identity.cluster_name.clone(),
             heartbeat,
             ack_ages,
-        });
+        };
+        self.edges.send(to, Said::Beat(Box::new(beat)));
     }
 
     pub(super) fn connect(&mut self, peer: NodeId, address: String) {
-        if self.gossip.get(&peer).is_some_and(|s| s.address == address) {
-            return;
+        if !self.edges.is_dialled(peer, &address) {
+            let dialler = gossip::dial(self.p.peers.clone(), self.p.ear.clone(), peer, address);
+            self.news |= self.edges.dial(peer, dialler);
         }
-        let stream = streams::gossip(self.p.peers.clone(), peer, address, self.stream_events.clone());
-        self.gossip.insert(peer, stream);
-        self.connected.remove(&peer);
     }
 
     /// One hello to an address that gossip doesn't reach: a seed, or a member thought dead.
@@ -153,7 +164,7 @@ impl Node {
         };
         let (inputs, ours) = (self.p.inputs.clone(), mine.cluster);
         tokio::spawn(async move {
-            let answer = peer::meet(channel, &mine, LEADER_CHECK_TIMEOUT * 5).await;
+            let answer = peer::meet(channel, &mine, PROBE_TIMEOUT).await;
             if let Ok(meeting) = answer
                 && meeting.cluster == ours
             {
@@ -163,7 +174,9 @@ impl Node {
     }
 
     pub(super) fn changed(&mut self, record: &MemberRecord, before: Option<MemberState>) {
+        self.news = true;
         let heard = match record.state {
+            MemberState::Alive if record.sick.is_some() => Some(recovery::Heard::Sick),
             MemberState::Alive => Some(recovery::Heard::Alive),
             MemberState::Suspect => Some(recovery::Heard::Suspect),
             MemberState::Dead | MemberState::Left => None,

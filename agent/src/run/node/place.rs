@@ -3,11 +3,11 @@
 use super::{JOIN_AGAIN, Node};
 use crate::{
     run::{input::Input, leave},
-    shared::Raft as _,
+    shared::{Identity, Raft as _},
 };
 use cluster_core::{
     ids::{LeaseEpoch, NodeId, RequestId},
-    ledger::{Body, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
+    ledger::{self, Body, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
     time::Instant,
 };
 use tokio::sync::oneshot;
@@ -25,7 +25,14 @@ impl Node {
             self.knows_me(ledger).then_some(epoch)
         });
         let addresses = self.voters.iter().map(|(id, logged)| (*id, self.address_of(*id, logged))).collect();
+        self.reporter.follow(&addresses);
         self.p.lease.granted(issued, groups, config, lease, &addresses);
+    }
+
+    /// Where a member is now, if anybody told.
+    pub(super) fn address(&self, node: NodeId) -> Option<String> {
+        let address = self.address_of(node, self.voters.get(&node).map_or("", String::as_str));
+        (!address.is_empty()).then_some(address)
     }
 
     /// Where a voter is now: by gossip, else by the ledger, else as the log had it when it was founded.
@@ -44,15 +51,19 @@ impl Node {
         if self.joining.is_some_and(|at| now.since(at) < JOIN_AGAIN) {
             return;
         }
-        let profile = self.profile();
-        let (founded, known) = self.p.replica.read(|l| (l.cluster.is_some(), l.nodes.get(&me).cloned()));
-        let in_order = known.as_ref().is_some_and(|n| {
+        let in_order = |n: &ledger::Node| {
             n.state == NodeState::Alive
                 && n.epoch != LeaseEpoch(0)
                 && n.session == self.p.identity.session
-                && n.profile == profile
-        });
-        if in_order || (!founded && known.is_none() && self.p.live.borrow().leader.is_none()) {
+                && n.profile == self.profile
+        };
+        // Looked at after each input: nothing is copied while all is well.
+        let missing =
+            |l: &Ledger| (!l.nodes.get(&me).is_some_and(in_order)).then(|| l.nodes.get(&me).cloned());
+        let (founded, missing) = self.p.replica.read(|l| (l.cluster.is_some(), missing(l)));
+        let Some(known) = missing else { return };
+        let profile = self.profile.clone();
+        if !founded && known.is_none() && self.p.live.borrow().leader.is_none() {
             return;
         }
         let replaces = known.filter(|n| n.boot != self.p.boot && n.epoch != LeaseEpoch(0)).map(|n| n.epoch);
@@ -83,19 +94,6 @@ impl Node {
             Err(error) => {
                 tracing::debug!(error, "this node's entry isn't written yet");
             }
-        }
-    }
-
-    pub(super) fn profile(&self) -> NodeProfile {
-        let id = &self.p.identity;
-        NodeProfile {
-            name: id.name.clone(),
-            address: id.address.clone(),
-            zone: id.zone.clone(),
-            role: id.role,
-            labels: id.labels.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            feature_level: FEATURE_LEVEL,
         }
     }
 
@@ -131,5 +129,18 @@ impl Node {
 
     pub(super) fn knows_me(&self, ledger: &Ledger) -> bool {
         ledger.nodes.get(&self.p.identity.node).is_some_and(|n| n.session == self.p.identity.session)
+    }
+}
+
+/// What the ledger is to say of this node.
+pub fn profile(id: &Identity) -> NodeProfile {
+    NodeProfile {
+        name: id.name.clone(),
+        address: id.address.clone(),
+        zone: id.zone.clone(),
+        role: id.role,
+        labels: id.labels.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        feature_level: FEATURE_LEVEL,
     }
 }

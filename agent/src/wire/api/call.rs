@@ -1,10 +1,9 @@
 //! What comes with a request apart from its message: who asks, how long there is, how often it was passed on.
 
-use crate::{limits::REQUEST_TIMEOUT, shared::Shared};
+use crate::{limits::REQUEST_TIMEOUT, shared::Shared, wire::certificate::shown_names};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
 use tonic::{Request, metadata::MetadataMap};
-use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
 /// How often a request was passed on by agents, in its metadata.
 pub const HOPS_METADATA: &str = "holdfast-hops";
@@ -29,9 +28,7 @@ impl Call {
     pub fn of<Q>(request: &Request<Q>, shared: &Shared) -> Self {
         let metadata = request.metadata();
         let time = timeout(metadata).map_or(REQUEST_TIMEOUT, |asked| asked.min(REQUEST_TIMEOUT));
-        let shown = request
-            .peer_certs()
-            .map(|chain| chain.first().map(|certificate| certificate_names(certificate)).unwrap_or_default());
+        let shown = shown_names(request);
         let mut actor = match (shown, text(metadata, ACTOR_METADATA)) {
             (None, passed_on) => passed_on.unwrap_or_else(|| LOCAL_ACTOR.to_owned()),
             // Only another member may say on whose behalf it asks.
@@ -97,25 +94,6 @@ fn timeout(metadata: &MetadataMap) -> Option<Duration> {
         'n' => Some(Duration::from_nanos(number)),
         _ => None,
     }
-}
-
-/// The common name first, then what the subject is called otherwise.
-fn certificate_names(der: &[u8]) -> Vec<String> {
-    let Ok((_, certificate)) = x509_parser::certificate::X509Certificate::from_der(der) else {
-        return Vec::new();
-    };
-    let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
-    let mut names: Vec<String> = common.map(str::to_owned).collect();
-    if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
-        names.extend(alternatives.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::DNSName(name) | GeneralName::URI(name) | GeneralName::RFC822Name(name) => {
-                Some((*name).to_owned())
-            }
-            _ => None,
-        }));
-    }
-    names.retain(|name| !name.is_empty());
-    names
 }
 
 fn is_member(shared: &Shared, names: &[String]) -> bool {

@@ -1,0 +1,349 @@
+//! One gossip stream an edge, both ways on it: the side that dials speaks in the request, the other in the response.
+//!
+//! Each stream is one task that reads, says when the stream opens and ends, and hands on what it hears; what is to be
+//! said goes straight into the stream's outbox. What can't leave at once is dropped: a late heartbeat is worth nothing.
+//! Not here: who is dialled, and which of two streams to a peer is used.
+
+use super::{
+    client::Peers,
+    convert::{Beat, beat_from_wire, beat_to_wire},
+    findings::{SentReport, report_from_wire, report_to_wire},
+    peer::client,
+    peer_server::Refused,
+};
+use cluster_core::ids::{ClusterId, NodeId};
+use futures::{Stream, StreamExt as _, future::BoxFuture};
+use holdfast_proto::internal as pb;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Status, Streaming};
+
+/// Messages on their way into one stream; more are dropped.
+const OUTBOX: usize = 16;
+/// Between two attempts to open a stream: at first, and at most.
+const REDIAL: Duration = Duration::from_millis(200);
+const REDIAL_MAX: Duration = Duration::from_secs(1);
+/// Opening a stream is given up after this.
+const OPEN_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Who opens a stream says who it is within this.
+const FIRST_WORD: Duration = Duration::from_secs(2);
+
+/// What is said over a gossip stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    Beat(Box<Beat>),
+    /// To a voter that is a neighbour, beside the call that carries the same.
+    Report(SentReport),
+}
+
+/// Which of this process' streams; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId(u64);
+
+impl StreamId {
+    fn next() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Self(COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What became of a stream with `peer`.
+#[derive(Debug)]
+pub enum StreamEvent {
+    Opened { peer: NodeId, id: StreamId, outbox: Outbox, dialled: bool },
+    Ended { peer: NodeId, id: StreamId, why: String },
+}
+
+/// The sending end of one stream. When the last one goes, the stream ends in this direction.
+#[derive(Clone, Debug)]
+pub struct Outbox(mpsc::Sender<Outgoing>);
+
+impl Outbox {
+    /// Drops the message when the stream is behind: its peer stopped reading, and its silence will tell.
+    pub fn send(&self, said: Said) {
+        let _behind = self.0.try_send(Outgoing::Said(said));
+    }
+
+    /// Whether nothing takes what is sent any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+#[derive(Debug)]
+enum Outgoing {
+    Said(Said),
+    Refusal(Refused),
+}
+
+/// Who listens to all streams of one agent.
+pub trait Ear: Send + Sync + 'static {
+    /// A first word is checked before anything else: whether this node may speak here, by these names of its
+    /// certificate (None: without TLS). Each later one, too.
+    fn admit(&self, beat: &Beat, names: Option<&[String]>) -> Result<(), Refused>;
+    /// In the order of the stream.
+    fn heard(&self, said: Said) -> BoxFuture<'_, ()>;
+    fn stream(&self, event: StreamEvent) -> BoxFuture<'_, ()>;
+}
+
+/// A stream that is kept open: dialled again whenever it ended, until this is dropped.
+#[derive(Debug)]
+pub struct Dialler {
+    pub address: String,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// Keeps a stream with the peer.
+pub fn dial(peers: Arc<Peers>, ear: Arc<dyn Ear>, peer: NodeId, address: String) -> Dialler {
+    let to = address.clone();
+    let task = tokio::spawn(async move {
+        let mut pause = REDIAL;
+        loop {
+            let opened = once(&peers, &ear, peer, &to).await;
+            pause = if opened { REDIAL } else { (pause * 2).min(REDIAL_MAX) };
+            tokio::time::sleep(pause).await;
+        }
+    });
+    Dialler { address, _task: AbortOnDropHandle::new(task) }
+}
+
+/// One stream from its opening to its end. Whether it opened.
+async fn once(peers: &Peers, ear: &Arc<dyn Ear>, peer: NodeId, address: &str) -> bool {
+    let Ok(channel) = peers.channel(address) else { return false };
+    let (into, queued) = mpsc::channel(OUTBOX);
+    let mut writer = Writer::default();
+    let outbound = ReceiverStream::new(queued).filter_map(move |outgoing| {
+        std::future::ready(match outgoing {
+            Outgoing::Said(said) => Some(writer.write(&said)),
+            Outgoing::Refusal(_) => None,
+        })
+    });
+    let mut client = client(channel);
+    let mut inbound = match tokio::time::timeout(OPEN_TIMEOUT, client.gossip(outbound)).await {
+        Ok(Ok(answer)) => answer.into_inner(),
+        Ok(Err(_)) => return false,
+        Err(_) => {
+            // The connection may be one that the network forgot.
+            peers.forget(address);
+            return false;
+        }
+    };
+    let id = StreamId::next();
+    ear.stream(StreamEvent::Opened { peer, id, outbox: Outbox(into), dialled: true }).await;
+    // What the other's certificate is good for was checked when it was dialled.
+    let (why, _) = listen(&**ear, peer, None, &mut Reader::default(), &mut inbound).await;
+    ear.stream(StreamEvent::Ended { peer, id, why }).await;
+    true
+}
+
+/// Hears one side of a stream until it ends; says why it did, and whether this side refused it.
+async fn listen(
+    ear: &dyn Ear,
+    peer: NodeId,
+    names: Option<&[String]>,
+    reader: &mut Reader,
+    inbound: &mut Streaming<pb::Heartbeat>,
+) -> (String, Option<Refused>) {
+    loop {
+        let message = match inbound.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return ("closed by the other side".into(), None),
+            Err(status) => return (status.message().to_owned(), None),
+        };
+        let said = reader.read(message).and_then(|said| {
+            let from = match &said {
+                Said::Beat(beat) => beat.heartbeat.from,
+                Said::Report(sent) => sent.report.observer,
+            };
+            if from != peer {
+                return Err(Refused::No(format!("this stream is {peer}'s, not {from}'s")));
+            }
+            match &said {
+                Said::Beat(beat) => ear.admit(beat, names).map(|()| said),
+                Said::Report(_) => Ok(said),
+            }
+        });
+        match said {
+            Ok(said) => ear.heard(said).await,
+            Err(refused) => return (refused.to_string(), Some(refused)),
+        }
+    }
+}
+
+/// The answering side of a stream that another agent dialled.
+pub(super) fn accept(
+    ear: Arc<dyn Ear>,
+    inbound: Streaming<pb::Heartbeat>,
+    names: Option<Vec<String>>,
+) -> impl Stream<Item = Result<pb::Heartbeat, Status>> + Send {
+    let (into, queued) = mpsc::channel(OUTBOX);
+    // Ends with the stream that it reads; its end is told as evidence.
+    tokio::spawn(async move {
+        if let Some(refused) = converse(&*ear, inbound, names.as_deref(), &into).await {
+            let _gone = into.send(Outgoing::Refusal(refused)).await;
+        }
+    });
+    let mut writer = Writer::default();
+    ReceiverStream::new(queued).map(move |outgoing| match outgoing {
+        Outgoing::Said(said) => Ok(writer.write(&said)),
+        Outgoing::Refusal(refused) => Err(refused.into()),
+    })
+}
+
+/// Returns why the stream was refused, if it was.
+async fn converse(
+    ear: &dyn Ear,
+    mut inbound: Streaming<pb::Heartbeat>,
+    names: Option<&[String]>,
+    into: &mpsc::Sender<Outgoing>,
+) -> Option<Refused> {
+    let mut reader = Reader::default();
+    let first = tokio::time::timeout(FIRST_WORD, inbound.message()).await;
+    let Ok(Ok(Some(first))) = first else { return Some(Refused::No("nothing was said".into())) };
+    let beat = match reader.read(first) {
+        Ok(Said::Beat(beat)) => beat,
+        Ok(Said::Report(_)) => return Some(Refused::No("the first word is a heartbeat".into())),
+        Err(refused) => return Some(refused),
+    };
+    if let Err(refused) = ear.admit(&beat, names) {
+        return Some(refused);
+    }
+    let (peer, id) = (beat.heartbeat.from, StreamId::next());
+    ear.stream(StreamEvent::Opened { peer, id, outbox: Outbox(into.clone()), dialled: false }).await;
+    ear.heard(Said::Beat(beat)).await;
+    let (why, refused) = listen(ear, peer, names, &mut reader, &mut inbound).await;
+    ear.stream(StreamEvent::Ended { peer, id, why }).await;
+    refused
+}
+
+/// Leaves out what the message before said as well.
+#[derive(Default)]
+struct Writer {
+    said: Option<(Option<ClusterId>, String)>,
+    session: u64,
+    from: u64,
+}
+
+impl Writer {
+    fn write(&mut self, said: &Said) -> pb::Heartbeat {
+        let beat = match said {
+            Said::Report(sent) => {
+                return pb::Heartbeat { report: Some(report_to_wire(sent)), ..pb::Heartbeat::default() };
+            }
+            Said::Beat(beat) => beat,
+        };
+        let mut wire = beat_to_wire(beat);
+        if self
+            .said
+            .as_ref()
+            .is_some_and(|(cluster, name)| *cluster == beat.cluster && *name == beat.cluster_name)
+        {
+            wire.cluster_id = 0;
+            wire.cluster_name = String::new();
+        } else {
+            self.said = Some((beat.cluster, beat.cluster_name.clone()));
+        }
+        let (from, session) = (wire.from, wire.session);
+        if (from, session) == (self.from, self.session) {
+            (wire.from, wire.session) = (0, 0);
+        }
+        (self.from, self.session) = (from, session);
+        wire
+    }
+}
+
+/// Puts back what a `Writer` left out.
+#[derive(Default)]
+struct Reader {
+    cluster_id: u64,
+    cluster_name: String,
+    from: u64,
+    session: u64,
+}
+
+impl Reader {
+    fn read(&mut self, mut wire: pb::Heartbeat) -> Result<Said, Refused> {
+        if let Some(report) = wire.report.take() {
+            return report_from_wire(report).map(Said::Report).map_err(|e| Refused::No(e.to_string()));
+        }
+        if wire.cluster_name.is_empty() && wire.cluster_id == 0 {
+            wire.cluster_id = self.cluster_id;
+            wire.cluster_name.clone_from(&self.cluster_name);
+        } else {
+            self.cluster_id = wire.cluster_id;
+            self.cluster_name.clone_from(&wire.cluster_name);
+        }
+        if wire.from == 0 && wire.session == 0 {
+            (wire.from, wire.session) = (self.from, self.session);
+        } else {
+            (self.from, self.session) = (wire.from, wire.session);
+        }
+        beat_from_wire(wire).map(|beat| Said::Beat(Box::new(beat))).map_err(|e| Refused::No(e.to_string()))
+    }
+}
+
+/// Ends of streams without a wire between them.
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    /// What keeps an outbox open.
+    pub struct Line(#[expect(dead_code)] mpsc::Receiver<Outgoing>);
+
+    pub fn line() -> (StreamId, Outbox, Line) {
+        let (into, queued) = mpsc::channel(OUTBOX);
+        (StreamId::next(), Outbox(into), Line(queued))
+    }
+
+    pub fn silent_dialler() -> Dialler {
+        let task = tokio::spawn(std::future::pending());
+        Dialler { address: "nowhere:1".into(), _task: AbortOnDropHandle::new(task) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{convert::tests::beat, findings::tests::sent};
+    use cluster_core::ids::SessionId;
+    use prost::Message as _;
+
+    #[test]
+    fn what_is_left_out_is_put_back() {
+        let (mut writer, mut reader) = (Writer::default(), Reader::default());
+        let founded = beat();
+        let waiting = Beat { cluster: None, ..founded.clone() };
+        let mut reborn = founded.clone();
+        reborn.heartbeat.session = SessionId(99);
+        for said in [&waiting, &waiting, &founded, &founded, &reborn, &founded]
+            .map(|b| Said::Beat(Box::new(b.clone())))
+        {
+            let wire = writer.write(&said);
+            assert_eq!(reader.read(wire), Ok(said));
+        }
+        let said = Said::Report(sent());
+        assert_eq!(reader.read(writer.write(&said)), Ok(said));
+    }
+
+    #[test]
+    fn a_quiet_heartbeat_is_small() {
+        let mut quiet = beat();
+        (quiet.cluster, quiet.heartbeat.from) = (Some(ClusterId(u64::MAX)), NodeId(u64::MAX));
+        (quiet.heartbeat.session, quiet.heartbeat.seq) = (SessionId(u64::MAX), 1_000_000);
+        quiet.heartbeat.deltas.clear();
+        quiet.heartbeat.vitals.clear();
+        quiet.ack_ages.clear();
+        let mut writer = Writer::default();
+        let sizes = [(); 2].map(|()| writer.write(&Said::Beat(Box::new(quiet.clone()))).encoded_len());
+        assert!(sizes[0] > 30 && sizes[1] < 16, "{sizes:?}");
+    }
+}
