@@ -136,6 +136,7 @@ impl Leader {
     pub fn voters(&mut self, now: Instant, ledger: &Ledger, live: &LiveView, voters: &Groups) {
         self.lost.step(now, Observed::Voters { groups: voters.clone() });
         self.recover(now, ledger, live, recovery::Input::Voters(voters.clone()));
+        self.alert(now, ledger, live, alerting::Input::Voters(voters.clone()));
     }
 
     pub fn promise(
