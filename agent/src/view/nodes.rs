@@ -60,7 +60,7 @@ impl View<'_> {
 
     /// What enough of its observers found stands in the ledger; without a leader nobody writes it there, and gossip's
     /// word is the newer.
-    fn agent(&self, id: NodeId, state: State) -> v1::AgentState {
+    pub(super) fn agent(&self, id: NodeId, state: State) -> v1::AgentState {
         if id == self.me.node {
             return v1::AgentState::Up;
         }

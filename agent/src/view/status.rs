@@ -182,11 +182,14 @@ impl View<'_> {
         }
     }
 
-    /// Voters that are heard from here, this agent among them.
+    /// Voters whose agents are heard from here, this agent among them: a host that lives without its agent doesn't vote.
     fn voters_online(&self) -> Vec<NodeId> {
         let heard = |id: &NodeId| *id == self.me.node || self.live.members.contains_key(id);
-        let voters = self.live.voters.keys().copied();
-        voters.filter(|id| heard(id) && self.state(*id) == State::Alive).collect()
+        let votes = |id: &NodeId| {
+            let state = self.state(*id);
+            state == State::Alive && self.agent(*id, state) == v1::AgentState::Up
+        };
+        self.live.voters.keys().copied().filter(|id| heard(id) && votes(id)).collect()
     }
 }
 
