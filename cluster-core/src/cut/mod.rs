@@ -185,7 +185,7 @@ impl Cut {
             }
         }
         for (_, case) in self.cases.iter_mut().filter(|(subject, _)| !tallies.contains_key(subject)) {
-            *case = Case { said: case.said, ..Case::default() };
+            case.unsaid(at);
         }
         self.cases.retain(|subject, case| tallies.contains_key(subject) || !case.is_over());
     }
