@@ -82,7 +82,7 @@ fn is_found(put_back: Break, seeds: core::ops::Range<u64>, promise: &str) {
 #[test]
 fn blaming_others_for_what_one_slept_through_is_found() {
     // Rare: the cut waits for whom others ask about, and meanwhile most blame is taken back.
-    is_found(Break::NoLocalHealth, 680..700, "what is healthy stays up");
+    is_found(Break::NoLocalHealth, 250..260, "what is healthy stays up");
 }
 
 #[test]
