@@ -12,6 +12,7 @@ pub mod limits;
 pub mod notify;
 pub mod run;
 pub mod security;
+pub mod sense;
 pub mod shared;
 pub mod storage;
 pub mod telemetry;

@@ -56,8 +56,7 @@ fn is_for_us(mine: Option<ClusterId>, theirs: Option<ClusterId>) -> Result<bool,
 }
 
 impl Ear for Ears {
-    fn admit(&self, beat: &Beat, names: Option<&[String]>) -> Result<(), Refused> {
-        is_for_us(self.membership.cluster(), beat.cluster)?;
+    fn admit(&self, beat: &Beat, names: Option<&[String]>) -> Result<bool, Refused> {
         if beat.cluster_name != self.identity.cluster_name {
             let mine = &self.identity.cluster_name;
             return Err(Refused::No(format!("this agent belongs to cluster \"{mine}\"")));
@@ -65,14 +64,16 @@ impl Ear for Ears {
         if beat.heartbeat.from == self.identity.node {
             return Err(Refused::No("this is this agent's own node".into()));
         }
-        names.map_or(Ok(()), |names| self.names_it(beat.heartbeat.from, names))
+        if let Some(names) = names {
+            self.names_it(beat.heartbeat.from, names)?;
+        }
+        is_for_us(self.membership.cluster(), beat.cluster)
     }
 
     fn heard(&self, said: Said) -> BoxFuture<'_, ()> {
         let at = clock::raw();
         Box::pin(async move {
             let input = match said {
-                Said::Beat(beat) if is_for_us(self.membership.cluster(), beat.cluster) != Ok(true) => return,
                 Said::Beat(beat) => Input::Beat(beat, at),
                 Said::Report(sent) => Input::Report(Box::new(sent)),
             };

@@ -2,6 +2,7 @@
 
 use crate::{
     keeper::prober::Probed,
+    sense::Sensed,
     wire::{convert::Beat, findings::SentReport, gossip::StreamEvent, peer::Meeting},
 };
 use cluster_core::{
@@ -31,6 +32,8 @@ pub enum Input {
     Report(Box<SentReport>),
     /// A voter's account of what it last acknowledged, when it has no stream to this leader.
     AckAges(NodeId, Vec<(LeaseEpoch, Duration)>),
+    /// How this host fares.
+    Sensed(Sensed),
     /// A keeper answered a probe.
     Probed(Probed),
     /// What became of a fresh connection.

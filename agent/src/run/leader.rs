@@ -12,9 +12,9 @@ use crate::{
 use cluster_core::{
     alerting::{self, Alerting, Notice},
     cut::Verdict,
-    ids::{ClusterId, Incarnation, LeaseEpoch, LogId, NodeId, RequestId},
+    ids::{ClusterId, LeaseEpoch, LogId, NodeId, RequestId},
     lease::{Groups, Lost, Observed},
-    ledger::{AgentState, Body, Channel, Death, Ledger, NodeState, Phase, Reply, SendOutcome, Settings},
+    ledger::{Body, Channel, Death, Ledger, NodeState, Phase, Reply, SendOutcome, Settings},
     recovery::{self, LiveView, Recovery, View},
     time::{Instant, WallTime},
 };
@@ -45,16 +45,6 @@ pub struct Office {
     pub peers: Arc<Peers>,
     pub inputs: mpsc::Sender<Input>,
     pub settings: Settings,
-}
-
-/// As `cut::Effect::AgentState`.
-pub struct AgentSeen {
-    pub node: NodeId,
-    pub incarnation: Incarnation,
-    pub state: AgentState,
-    pub last_seen: Duration,
-    pub observers: Vec<NodeId>,
-    pub evidence: Vec<String>,
 }
 
 pub struct Leader {
@@ -174,13 +164,12 @@ impl Leader {
 
     /// The cut: one decision for all of them.
     pub fn declare(&self, ledger: &Ledger, verdicts: Vec<Verdict>) {
-        let wall = clock::wall();
         let death = |v: Verdict| Death {
             epoch: ledger.nodes.get(&v.node).map_or(LeaseEpoch(0), |n| n.epoch),
             node: v.node,
             incarnation: v.incarnation,
-            last_seen_at: ago(wall, v.last_seen),
-            suspected_at: ago(wall, v.suspected),
+            last_seen_at: ago(v.last_seen),
+            suspected_at: ago(v.suspected),
             observers: v.observers,
             evidence: v.evidence,
         };
@@ -190,11 +179,9 @@ impl Leader {
         }
     }
 
-    /// What a node's agent does while its host lives.
-    pub fn agent_state(&self, seen: AgentSeen) {
-        let AgentSeen { node, incarnation, state, last_seen, observers, evidence } = seen;
-        let since = ago(clock::wall(), last_seen);
-        self.propose_confirmed(Body::AgentState { node, incarnation, state, since, observers, evidence });
+    /// What enough observers found of a node's agent. As with a death: a leader that is cut off finds much.
+    pub fn tell(&self, body: Body) {
+        self.propose_confirmed(body);
     }
 
     /// Nodes that live, hold work, and whom no majority of voters acknowledged for a lease time.
@@ -214,7 +201,7 @@ impl Leader {
                 continue;
             }
             let age = loss.last_acked.map(|at| now.since(at));
-            let last_seen_at = ago(clock::wall(), age.unwrap_or_default());
+            let last_seen_at = ago(age.unwrap_or_default());
             let name = ledger.node_name(loss.node);
             let since = age.map_or_else(|| "this term".to_owned(), |a| format!("{:.2} s", a.as_secs_f64()));
             let evidence = vec![format!(
@@ -338,8 +325,9 @@ impl Leader {
     }
 }
 
-fn ago(wall: WallTime, d: Duration) -> WallTime {
-    WallTime(wall.0.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+/// The wall's time so long ago.
+pub fn ago(d: Duration) -> WallTime {
+    WallTime(clock::wall().0.saturating_sub(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
 }
 
 async fn write(consensus: &Consensus, command: Vec<u8>, kind: &str) {

@@ -2,6 +2,7 @@
 //!
 //! What fails here fails before anything was written that a later start couldn't go on with, and in one sentence.
 
+mod data_dir;
 mod ears;
 mod ended;
 mod follow;
@@ -35,17 +36,13 @@ use crate::{
     limits, notify,
     security::{Tls, TlsError},
     shared::{Identity, Live, Shared},
-    storage::{
-        StorageError,
-        lock::DirLock,
-        node::{Identity as StoredIdentity, NodeFile},
-    },
+    storage::{StorageError, node::Identity as StoredIdentity},
     wire::client::Peers,
     workload::supervisor::{Supervisor, SupervisorError},
 };
 use cluster_core::{
     founding::{Candidate, Founding},
-    ids::{Incarnation, NodeId, SessionId},
+    ids::{Incarnation, SessionId},
     lease::Fact,
     ledger::Settings,
     membership::{AgentState, MemberRecord, MemberState},
@@ -53,16 +50,12 @@ use cluster_core::{
 };
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, Mutex},
 };
 use tokio::sync::{broadcast, mpsc, watch};
 
 /// Events that aren't in the ledger, kept for watchers that are behind; older ones are lost to them.
 const LOCAL_EVENTS: usize = 256;
-/// Looks at a lock that somebody holds, and the time between two.
-const LOCK_TRIES: u32 = 10;
-const LOCK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
 /// The most voters a cluster has.
 const VOTERS_MAX: u32 = 5;
 
@@ -99,7 +92,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     let exe = std::env::current_exe().map_err(AgentError::Executable)?;
     let tls = config.tls.as_ref().map(Tls::load).transpose()?;
     let timing = config.profile;
-    let dir = DataDir::open(&config)?;
+    let dir = data_dir::DataDir::open(&config)?;
     let grpc = serve::bind("listen.grpc", config.listen.grpc).await?;
     let http = serve::bind("listen.http", config.listen.http).await?;
 
@@ -161,6 +154,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     let founding = Founding::new(identity.node, candidate, expect, stored.pledge.clone());
     let founding: join::SharedFounding = Arc::new(tokio::sync::Mutex::new(founding));
     let pulse = Arc::new(Pulse::default());
+    let sensing = inputs.clone();
     let ears = Arc::new(ears::Ears {
         identity: identity.clone(),
         membership: membership.clone(),
@@ -291,6 +285,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         pulse: pulse.clone(),
         identity: identity.clone(),
     });
+    tasks.spawn(serve::sense(dir.path.clone(), sensing));
     let (stop_tx, stop) = watch::channel(false);
     serve::http(&mut tasks, http, shared.clone(), pulse, stop.clone());
     serve::grpc(&mut tasks, grpc, tls.as_ref(), handler, &shared, stop.clone());
@@ -302,60 +297,6 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     consensus.shutdown().await;
     drop(dir);
     ended.map_err(AgentError::Ended)
-}
-
-/// The data directory: locked for this process, with an identity in it.
-struct DataDir {
-    path: PathBuf,
-    identity: StoredIdentity,
-    file: Option<NodeFile>,
-    _lock: DirLock,
-    /// With `--dev` the directory goes with the process.
-    temporary: Option<PathBuf>,
-}
-
-impl DataDir {
-    /// A later life of a node begins above every incarnation that an earlier one used.
-    fn open(config: &AgentConfig) -> Result<Self, StorageError> {
-        let temporary =
-            config.dev.then(|| std::env::temp_dir().join(format!("holdfast-dev-{}", std::process::id())));
-        let path = temporary.clone().unwrap_or_else(|| config.data_dir.clone());
-        let lock = take_lock(&path)?;
-        let file = NodeFile::new(&path);
-        let mut identity = file.load_for(&config.name, &config.cluster)?.unwrap_or_else(|| StoredIdentity {
-            node: NodeId(rand::random()),
-            name: config.name.clone(),
-            cluster: config.cluster.clone(),
-            cluster_id: None,
-            pledge: None,
-            incarnation: 0,
-            created_at_ms: clock::wall().0,
-        });
-        identity.incarnation += 1;
-        file.save(&identity)?;
-        let file = (!config.dev).then_some(file);
-        Ok(Self { path, identity, file, _lock: lock, temporary })
-    }
-}
-
-/// A killed agent holds its lock until the kernel is done with it: a moment's patience spares the next one an error.
-fn take_lock(path: &std::path::Path) -> Result<DirLock, StorageError> {
-    for _ in 0..LOCK_TRIES {
-        match DirLock::take(path) {
-            Err(StorageError::InUse { .. }) => std::thread::sleep(LOCK_AGAIN),
-            taken => return taken,
-        }
-    }
-    DirLock::take(path)
-}
-
-impl Drop for DataDir {
-    fn drop(&mut self) {
-        if let Some(path) = &self.temporary {
-            // Guards of a development node may still write here; what can't be removed is in the temporary directory.
-            let _left_behind = std::fs::remove_dir_all(path);
-        }
-    }
 }
 
 fn identity_of(config: &AgentConfig, stored: &StoredIdentity, data_dir: &std::path::Path) -> Identity {

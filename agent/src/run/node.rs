@@ -219,6 +219,7 @@ impl Node {
             Input::Stream(event) => self.stream(now, event),
             Input::Report(sent) => self.reported(now, *sent),
             Input::AckAges(voter, ages) => self.ack_ages(now, voter, ages),
+            Input::Sensed(sensed) => self.sensed(now, sensed),
             Input::Probed(probed) => {
                 let keeper::prober::Probed { peer, nonce, agent } = probed;
                 self.gossip(now, membership::Event::ProbeAnswered { peer, nonce, agent });

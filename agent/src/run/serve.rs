@@ -5,6 +5,7 @@ use crate::{
     http,
     limits::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAMS_PER_CONNECTION},
     security::Tls,
+    sense::{SENSE_EVERY, Senses},
     shared::{LogReader, Raft as _, Shared},
     wire,
     workload::{logs::From, supervisor::Supervisor},
@@ -14,7 +15,7 @@ use cluster_core::{
     ledger::{Body, Reply, Report},
 };
 use futures::future::BoxFuture;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -85,6 +86,24 @@ pub fn signals(tasks: &mut JoinSet<()>, stop: watch::Sender<bool>) {
         tracing::info!("stopping; what runs here goes on under its guards");
         stop.send_replace(true);
     });
+}
+
+/// Tells the main loop how this host fares, for ever.
+pub async fn sense(data_dir: PathBuf, inputs: mpsc::Sender<Input>) {
+    let mut senses = Senses::new(data_dir);
+    loop {
+        tokio::time::sleep(SENSE_EVERY).await;
+        // A disk that hangs holds up the next look and nothing else.
+        let looked = tokio::task::spawn_blocking(move || {
+            let sensed = senses.look();
+            (senses, sensed)
+        });
+        let Ok((kept, sensed)) = looked.await else { return };
+        senses = kept;
+        if inputs.send(Input::Sensed(sensed)).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Writes this node's reports in their order, each until it is accepted or turned down. That a generation ended is

@@ -87,9 +87,9 @@ enum Outgoing {
 
 /// Who listens to all streams of one agent.
 pub trait Ear: Send + Sync + 'static {
-    /// A first word is checked before anything else: whether this node may speak here, by these names of its
-    /// certificate (None: without TLS). Each later one, too.
-    fn admit(&self, beat: &Beat, names: Option<&[String]>) -> Result<(), Refused>;
+    /// Each heartbeat is checked before anything else: whether this node may speak here, by these names of its
+    /// certificate (None: without TLS). False: it may, and isn't to be heard yet.
+    fn admit(&self, beat: &Beat, names: Option<&[String]>) -> Result<bool, Refused>;
     /// In the order of the stream.
     fn heard(&self, said: Said) -> BoxFuture<'_, ()>;
     fn stream(&self, event: StreamEvent) -> BoxFuture<'_, ()>;
@@ -168,12 +168,13 @@ async fn listen(
                 return Err(Refused::No(format!("this stream is {peer}'s, not {from}'s")));
             }
             match &said {
-                Said::Beat(beat) => ear.admit(beat, names).map(|()| said),
-                Said::Report(_) => Ok(said),
+                Said::Beat(beat) => ear.admit(beat, names).map(|heard| heard.then_some(said)),
+                Said::Report(_) => Ok(Some(said)),
             }
         });
         match said {
-            Ok(said) => ear.heard(said).await,
+            Ok(None) => {}
+            Ok(Some(said)) => ear.heard(said).await,
             Err(refused) => return (refused.to_string(), Some(refused)),
         }
     }
@@ -214,12 +215,15 @@ async fn converse(
         Ok(Said::Report(_)) => return Some(Refused::No("the first word is a heartbeat".into())),
         Err(refused) => return Some(refused),
     };
-    if let Err(refused) = ear.admit(&beat, names) {
-        return Some(refused);
-    }
+    let counts = match ear.admit(&beat, names) {
+        Ok(counts) => counts,
+        Err(refused) => return Some(refused),
+    };
     let (peer, id) = (beat.heartbeat.from, StreamId::next());
     ear.stream(StreamEvent::Opened { peer, id, outbox: Outbox(into.clone()), dialled: false }).await;
-    ear.heard(Said::Beat(beat)).await;
+    if counts {
+        ear.heard(Said::Beat(beat)).await;
+    }
     let (why, refused) = listen(ear, peer, names, &mut reader, &mut inbound).await;
     ear.stream(StreamEvent::Ended { peer, id, why }).await;
     refused

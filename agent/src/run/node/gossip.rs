@@ -4,6 +4,7 @@ use super::{LATE, Node};
 use crate::{
     clock,
     run::{input::Input, join::introduction},
+    sense::Sensed,
     wire::{
         convert::Beat,
         gossip::{self, Said, StreamEvent},
@@ -146,6 +147,15 @@ impl Node {
             let dialler = gossip::dial(self.p.peers.clone(), self.p.ear.clone(), peer, address);
             self.news |= self.edges.dial(peer, dialler);
         }
+    }
+
+    pub(super) fn sensed(&mut self, now: Instant, sensed: Sensed) {
+        let Sensed { vitals, pressure, sick } = sensed;
+        self.gossip(now, membership::Event::Vitals(vitals));
+        if let Some(pressure) = pressure {
+            self.gossip(now, membership::Event::Pressure(pressure));
+        }
+        self.gossip(now, membership::Event::Sick(sick));
     }
 
     /// One hello to an address that gossip doesn't reach: a seed, or a member thought dead.

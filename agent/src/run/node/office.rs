@@ -6,14 +6,14 @@
 use super::Node;
 use crate::{
     consensus,
-    run::leader::{AgentSeen, Leader},
+    run::leader::{Leader, ago},
     wire::findings::SentReport,
 };
 use cluster_core::{
     cut,
     ids::{LeaseEpoch, NodeId},
     lease::Groups,
-    ledger::Ledger,
+    ledger::{Body, Ledger},
     recovery::LiveView,
     time::Instant,
 };
@@ -72,8 +72,9 @@ impl Node {
                     self.lead(|leader, ledger, _| leader.declare(ledger, verdicts));
                 }
                 cut::Effect::AgentState { node, incarnation, state, last_seen, observers, evidence } => {
-                    let seen = AgentSeen { node, incarnation, state, last_seen, observers, evidence };
-                    self.lead(|leader, _, _| leader.agent_state(seen));
+                    let since = ago(last_seen);
+                    let body = Body::AgentState { node, incarnation, state, since, observers, evidence };
+                    self.lead(|leader, _, _| leader.tell(body));
                 }
             }
         }
