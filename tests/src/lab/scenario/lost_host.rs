@@ -78,7 +78,7 @@ fn lose(lab: &mut Lab, round: usize, workloads: &[String]) -> Result<Run, LabErr
     let resolved = wait_until("the resolved alert", SETTLES, || node_dead(lab, "resolved"))?;
     run.took("resolved", resolved.at.duration_since(back_at).ok());
     run.check(resolved.text("dedup_key") == fired.text("dedup_key"), || "resolved under another key".into());
-    trust_again(lab, asked, &name)?;
+    lab.trust_again(asked, &name, SETTLES)?;
     lab.until_healthy(SETTLES)?;
     stays_true("the number of alerts", QUIET, || match lab.receiver.all().len() {
         2 => Ok(()),
@@ -87,15 +87,6 @@ fn lose(lab: &mut Lab, round: usize, workloads: &[String]) -> Result<Run, LabErr
     .unwrap_or_else(|e| run.problems.push(e.to_string()));
     check_at_most_once(lab, &mut run, workloads)?;
     Ok(run)
-}
-
-/// Lost three times in ten minutes a host is quarantined; what an operator does who knows why.
-fn trust_again(lab: &Lab, asked: usize, name: &str) -> Result<(), LabError> {
-    let status = lab.status(asked).map_err(LabError::Broken)?;
-    if status.node(name).is_some_and(|n| n.scheduling == "quarantined") {
-        lab.ask(asked, &["node", "undrain", name])?;
-    }
-    Ok(())
 }
 
 fn node_dead(lab: &Lab, status: &str) -> Result<Received, String> {
