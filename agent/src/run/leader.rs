@@ -126,6 +126,7 @@ impl Leader {
     pub fn voters(&mut self, now: Instant, ledger: &Ledger, live: &LiveView, voters: &Groups) {
         self.lost.step(now, Observed::Voters { groups: voters.clone() });
         self.recover(now, ledger, live, recovery::Input::Voters(voters.clone()));
+        self.alert(now, ledger, live, alerting::Input::Voters(voters.clone()));
     }
 
     pub fn promise(
@@ -191,7 +192,8 @@ impl Leader {
             (node.epoch == p.epoch).then_some((p.epoch, p.node))
         });
         self.lost.step(now, Observed::Holding { epochs: holding.collect() });
-        let heard = |id: &NodeId| live.heard.get(id) == Some(&recovery::Heard::Alive);
+        let heard =
+            |id: &NodeId| matches!(live.heard.get(id), Some(recovery::Heard::Alive | recovery::Heard::Sick));
         let unheard: BTreeSet<NodeId> = ledger.nodes.keys().filter(|id| !heard(id)).copied().collect();
         self.lost_proposed.retain(|_, at| now.since(*at) < PROPOSE_AGAIN);
         for loss in self.lost.losses(now, &unheard) {
@@ -199,8 +201,7 @@ impl Leader {
                 continue;
             }
             let age = loss.last_acked.map(|at| now.since(at));
-            let ago = age.unwrap_or_default();
-            let last_seen_at = self::ago(ago);
+            let last_seen_at = ago(age.unwrap_or_default());
             let name = ledger.node_name(loss.node);
             let since = age.map_or_else(|| "this term".to_owned(), |a| format!("{:.2} s", a.as_secs_f64()));
             let evidence = vec![format!(

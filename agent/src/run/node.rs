@@ -35,7 +35,7 @@ use crate::{
 use cluster_core::{
     cut::{self, Cut},
     ids::{BootId, LogId, NodeId, ViewEpoch},
-    ledger::{Event, Ledger, NodeProfile},
+    ledger::{AgentState, Event, Ledger, NodeProfile},
     membership::{self, DialOutcome, MemberRecord, Membership, Opinion, Roll, Trouble, View, tick_every},
     recovery::{self, LiveView},
     time::Instant,
@@ -98,6 +98,7 @@ pub struct Node {
     voter_config: LogId,
     seen_index: u64,
     seen_view: Option<(ViewEpoch, u64)>,
+    seen_agents: Option<(Duration, BTreeMap<NodeId, AgentState>)>,
     joining: Option<Instant>,
     join_refused: Option<String>,
     leaving: bool,
@@ -139,6 +140,7 @@ impl Node {
             voter_config: LogId::default(),
             seen_index: 0,
             seen_view: None,
+            seen_agents: None,
             joining: None,
             join_refused: None,
             leaving: false,
@@ -313,10 +315,10 @@ impl Node {
             let members = &self.members;
             self.reports.keep(|node| members.member(node).is_some());
         }
-        let down = replica.read(Ledger::agents_down);
-        let timeout = replica.read(|l| l.cluster.as_ref().map(|c| c.settings.agent_timeout_ms));
-        if let Some(timeout) = timeout {
-            let timeout = Duration::from_millis(timeout);
+        let agents = replica.read(|ledger| (agent_timeout(ledger), ledger.agents_down()));
+        if self.seen_agents.as_ref() != Some(&agents) {
+            self.seen_agents = Some(agents.clone());
+            let (timeout, down) = agents;
             self.cut(now, cut::Event::Agents { timeout, down });
         }
         replica.read(|ledger| {
@@ -356,6 +358,11 @@ impl Node {
         });
         self.p.live.send_replace(Arc::new(next));
     }
+}
+
+fn agent_timeout(ledger: &Ledger) -> Duration {
+    let settings = ledger.cluster.as_ref().map(|c| c.settings.clone()).unwrap_or_default();
+    Duration::from_millis(settings.agent_timeout_ms)
 }
 
 /// Changes whenever what gossip needs of the ledger's nodes does.

@@ -120,7 +120,8 @@ mod tests {
     use cluster_core::ids::ViewEpoch;
 
     fn sent(session: u64, sequence: u64) -> SentReport {
-        let report = Report { observer: NodeId(1), view: ViewEpoch(1), health: 0, findings: Vec::new() };
+        let (findings, asking) = (Vec::new(), Vec::new());
+        let report = Report { observer: NodeId(1), view: ViewEpoch(1), health: 0, findings, asking };
         SentReport { session: SessionId(session), sequence, report }
     }
 

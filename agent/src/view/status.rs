@@ -182,12 +182,14 @@ impl View<'_> {
         }
     }
 
-    /// Voters that are heard from here and whose agents are up, this one among them.
+    /// Voters whose agents are heard from here, this agent among them: a host that lives without its agent doesn't vote.
     fn voters_online(&self) -> Vec<NodeId> {
         let heard = |id: &NodeId| *id == self.me.node || self.live.members.contains_key(id);
-        let voters = self.live.voters.keys().copied();
-        let up = |id: &NodeId| self.agent(*id, self.state(*id)) == v1::AgentState::Up;
-        voters.filter(|id| heard(id) && self.state(*id) == State::Alive && up(id)).collect()
+        let votes = |id: &NodeId| {
+            let state = self.state(*id);
+            state == State::Alive && self.agent(*id, state) == v1::AgentState::Up
+        };
+        self.live.voters.keys().copied().filter(|id| heard(id) && votes(id)).collect()
     }
 }
 

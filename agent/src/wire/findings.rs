@@ -19,7 +19,7 @@ pub struct SentReport {
 }
 
 pub fn report_to_wire(sent: &SentReport) -> pb::Report {
-    let Report { observer, view, health, findings } = &sent.report;
+    let Report { observer, view, health, findings, asking } = &sent.report;
     pb::Report {
         observer: observer.0,
         session: sent.session.0,
@@ -27,6 +27,7 @@ pub fn report_to_wire(sent: &SentReport) -> pb::Report {
         view_epoch: view.0,
         health: u32::from(*health),
         findings: findings.iter().map(finding_to_wire).collect(),
+        asking: asking.iter().map(|node| node.0).collect(),
     }
 }
 
@@ -36,6 +37,7 @@ pub fn report_from_wire(w: pb::Report) -> Result<SentReport, Unknown> {
         view: ViewEpoch(w.view_epoch),
         health: u8::try_from(w.health).unwrap_or(u8::MAX),
         findings: w.findings.iter().map(finding_from_wire).collect::<Result<_, _>>()?,
+        asking: w.asking.into_iter().map(NodeId).collect(),
     };
     Ok(SentReport { session: SessionId(w.session), sequence: w.sequence, report })
 }
@@ -147,7 +149,8 @@ pub mod tests {
             dial,
         };
         let findings = troubles.into_iter().cycle().zip(DIALS).map(finding).collect();
-        let report = Report { observer: NodeId(8), view: ViewEpoch(9), health: 10, findings };
+        let asking = vec![NodeId(13), NodeId(14)];
+        let report = Report { observer: NodeId(8), view: ViewEpoch(9), health: 10, findings, asking };
         SentReport { session: SessionId(11), sequence: 12, report }
     }
 

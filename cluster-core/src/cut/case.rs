@@ -11,6 +11,10 @@ use std::collections::BTreeMap;
 /// Between two polls about a subject that stays between the marks.
 const POLL_AGAIN: Duration = Duration::from_secs(1);
 
+/// An agent must be stalled for so long, or well after it was stalled, before anybody is told: a starved one changes
+/// all the time.
+const AGENT_SETTLES: Duration = Duration::from_secs(2);
+
 /// What a subject's case says now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
@@ -49,6 +53,8 @@ pub(super) struct Case {
     pub declared_at: Option<Instant>,
     /// What its observers agree on of its agent; up again once nobody finds any trouble.
     pub agent: AgentState,
+    /// What they agree on by now, and since when, if that is something else.
+    turning: Option<(AgentState, Instant)>,
     /// What was last said of its agent, and when, until the ledger shows it.
     pub said: Option<(AgentState, Instant)>,
 }
@@ -62,11 +68,14 @@ impl Case {
         timing: &Timing,
         leads: bool,
     ) -> Option<Vec<NodeId>> {
-        self.agent = match tally.agent() {
-            Some(state) => state,
-            None if tally.is_troubled() => self.agent,
-            None => AgentState::Up,
-        };
+        self.settle(
+            at,
+            match tally.agent() {
+                Some(state) => state,
+                None if tally.is_troubled() => self.agent,
+                None => AgentState::Up,
+            },
+        );
         if tally.standing() != Standing::Unstable {
             (self.unstable_since, self.poll) = (None, None);
             if tally.standing() == Standing::Clear {
@@ -88,6 +97,26 @@ impl Case {
         let first = self.poll.is_none();
         self.poll = Some(Poll { at, first, asked: asked.clone(), answers: BTreeMap::new() });
         (!asked.is_empty()).then_some(asked)
+    }
+
+    /// Nobody says anything of the subject.
+    pub fn unsaid(&mut self, at: Instant) {
+        self.settle(at, AgentState::Up);
+        *self = Self { said: self.said, agent: self.agent, turning: self.turning, ..Self::default() };
+    }
+
+    /// Its observers agree on this. That a process is gone is certain, and so is that it is there again.
+    fn settle(&mut self, at: Instant, agreed: AgentState) {
+        if agreed == self.agent {
+            self.turning = None;
+            return;
+        }
+        let since = self.turning.filter(|(state, _)| *state == agreed).map_or(at, |(_, since)| since);
+        let certain =
+            agreed == AgentState::Gone || (self.agent, agreed) == (AgentState::Gone, AgentState::Up);
+        let settled = certain || at.since(since) >= AGENT_SETTLES;
+        (self.agent, self.turning) =
+            if settled { (agreed, None) } else { (self.agent, Some((agreed, since))) };
     }
 
     /// An answer of somebody who wasn't asked counts for nothing.

@@ -35,7 +35,7 @@ use core::time::Duration;
 use reports::Reports;
 use roster::Roster;
 use std::collections::{BTreeMap, BTreeSet};
-use tally::{Standing, Tally, tally};
+use tally::{Standing, Tally, anyone_may_follow, tally};
 use verdict::{Witness, agent_observers};
 
 /// An observer that doesn't repeat its report for so many heartbeats says nothing any more.
@@ -185,7 +185,7 @@ impl Cut {
             }
         }
         for (_, case) in self.cases.iter_mut().filter(|(subject, _)| !tallies.contains_key(subject)) {
-            *case = Case { said: case.said, ..Case::default() };
+            case.unsaid(at);
         }
         self.cases.retain(|subject, case| tallies.contains_key(subject) || !case.is_over());
     }
@@ -263,6 +263,11 @@ impl Cut {
         let waited = at.since(*self.gone_since.get_or_insert(at));
         let hold = self.timing.cut_poll_after * HOLD_POLLS;
         if waited < self.timing.cut_coalesce || (pending && waited < hold) {
+            return;
+        }
+        // What was asked when the first of them was due has its answer by then.
+        let answers = self.timing.opinion + self.timing.cut_coalesce;
+        if waited < answers && anyone_may_follow(self.me, &self.reports, &self.roster, tallies) {
             return;
         }
         self.gone_since = None;

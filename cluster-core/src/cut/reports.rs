@@ -4,7 +4,7 @@
 
 use crate::{
     ids::{NodeId, ViewEpoch},
-    membership::{Finding, Report},
+    membership::{ASKING_MAX, Finding, Report},
     time::Instant,
 };
 use core::time::Duration;
@@ -20,6 +20,8 @@ pub(super) struct Word {
     pub at: Instant,
     pub view: ViewEpoch,
     findings: BTreeMap<NodeId, Finding>,
+    /// Whom it asks about.
+    asking: BTreeSet<NodeId>,
 }
 
 /// Never more words than the view has members: the caller keeps others out.
@@ -43,7 +45,9 @@ impl Reports {
         for &subject in findings.keys() {
             self.speakers.entry(subject).or_default().insert(observer);
         }
-        self.words.insert(observer, Word { at, view: report.view, findings });
+        let asking =
+            report.asking.into_iter().filter(|subject| *subject != observer).take(ASKING_MAX).collect();
+        self.words.insert(observer, Word { at, view: report.view, findings, asking });
     }
 
     /// Who hasn't repeated its word for `limit` says nothing any more.
@@ -84,6 +88,17 @@ impl Reports {
             let word = &self.words[&observer];
             (observer, word, &word.findings[&subject])
         })
+    }
+
+    /// Who asks about each subject, and of which view it speaks.
+    pub fn asking(&self) -> BTreeMap<NodeId, Vec<(NodeId, ViewEpoch)>> {
+        let mut asking: BTreeMap<NodeId, Vec<(NodeId, ViewEpoch)>> = BTreeMap::new();
+        for (&observer, word) in &self.words {
+            for &subject in &word.asking {
+                asking.entry(subject).or_default().push((observer, word.view));
+            }
+        }
+        asking
     }
 
     /// Whether the observer reported anything of late, be it that it has no findings any more.

@@ -9,7 +9,7 @@
 
 use super::{marks::Marks, reports::Reports, roster::Roster};
 use crate::{
-    ids::NodeId,
+    ids::{NodeId, ViewEpoch},
     membership::{AgentState, Trouble},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,6 +123,27 @@ fn imply(tallies: &mut BTreeMap<NodeId, Tally>, mute: impl Fn(&NodeId) -> bool) 
             tally.accused.retain(|o| !gone.contains(o));
         }
     }
+}
+
+/// Whether anyone who is still clear may soon be found gone: more observers than the low mark accuse it or ask about it.
+pub(super) fn anyone_may_follow(
+    me: NodeId,
+    reports: &Reports,
+    roster: &Roster,
+    tallies: &BTreeMap<NodeId, Tally>,
+) -> bool {
+    reports.asking().into_iter().filter(|(subject, _)| *subject != me).any(|(subject, asking)| {
+        let (Some(living), tally) = (roster.get(subject), tallies.get(&subject)) else { return false };
+        let watchers = roster.watchers(subject);
+        let accusers = tally.map_or(&[][..], |t| &t.accusers);
+        let counts = |(observer, view): &&(NodeId, ViewEpoch)| {
+            *view >= living.alive_view
+                && watchers.binary_search(observer).is_ok()
+                && accusers.binary_search(observer).is_err()
+        };
+        let suspicious = accusers.len() + asking.iter().filter(counts).count();
+        tally.is_none_or(|t| t.standing() == Standing::Clear) && suspicious > Marks::of(watchers.len()).low
+    })
 }
 
 /// What is said of the subject in so many words.

@@ -39,6 +39,7 @@ impl Membership {
         if !self.inquiries.is_empty()
             && let Some(inquiry) = self.inquiries.get_mut(&from)
         {
+            self.found |= self.reported && inquiry.is_own();
             inquiry.settled();
         }
     }

@@ -50,6 +50,7 @@ pub use record::{
 pub use roll::{Committed, Member, Roll};
 pub use table::MEMBERS_MAX;
 pub use vitals::{VITALS_KEPT_MAX, VITALS_MAX};
+pub use watch::ASKING_MAX;
 
 use crate::{
     ids::{Incarnation, NodeId, SessionId},

@@ -124,6 +124,14 @@ impl Inquiry {
         self.own
     }
 
+    /// Others were asked, and nothing answered yet here: this may end badly.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        let nothing = self.evidence.keeper.is_none()
+            && self.evidence.dial.is_none_or(|outcome| outcome == DialOutcome::NoRoute);
+        self.own && self.help_asked && nothing
+    }
+
     #[must_use]
     pub fn is_over(&self) -> bool {
         !self.own && self.askers.is_empty()

@@ -282,3 +282,22 @@ fn a_cluster_of_fifty_is_watched_along_the_overlay_and_finds_its_dead() {
     let declared: Vec<String> = lab.declarations().into_iter().map(|(_, names)| names).collect();
     assert_eq!(declared, ["n4 n18 n34"]);
 }
+
+#[test]
+fn an_open_inquiry_is_told_once_others_are_asked_and_ends_with_what_is_found() {
+    let told = |lab: &Lab| {
+        let of = |(ms, e): &(u64, Effect)| match e {
+            Effect::Report(r) => Some((*ms, r.findings.len(), r.asking.clone())),
+            _ => None,
+        };
+        lab.hosts[0].log.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let mut lab = Lab::formed(5, 3);
+    lab.run_to(10_000);
+    lab.power_off(4);
+    lab.run_to(12_500);
+    let reports = told(&lab);
+    let (asked, found) = (&reports[0], reports.iter().find(|r| r.1 == 1).expect("it is found gone"));
+    assert_eq!((asked.1, &asked.2[..]), (0, &[id(4)][..]), "asked first: {reports:?}");
+    assert!(found.0 >= asked.0 + 150 && found.2.is_empty(), "{reports:?}");
+}

@@ -171,8 +171,8 @@ pub struct Finding {
     pub dial: Option<DialOutcome>,
 }
 
-/// All findings of one observer. To every voter: when they change, and with each heartbeat while there are any; once
-/// without any when the last one is withdrawn.
+/// All findings of one observer, and whom it asks about. To every voter: when these change, and with each heartbeat while
+/// there are any; once without any when the last one is withdrawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub observer: NodeId,
@@ -181,6 +181,9 @@ pub struct Report {
     /// The observer's own trouble, as in a heartbeat.
     pub health: u8,
     pub findings: Vec<Finding>,
+    /// Whom the observer is looking into, has no answer from and asked others about: a finding may follow. It accuses
+    /// nobody. The cut waits for it a little when others are due.
+    pub asking: Vec<NodeId>,
 }
 
 /// How many records a heartbeat carries, and whether it wants as many back.

@@ -20,6 +20,8 @@ const REDIAL_EVERY: Duration = Duration::from_secs(5);
 /// Datagrams of a look at a peer whose host is gone, and at one whose agent is.
 const LOOK_HOST: u32 = 2;
 const LOOK_AGENT: u32 = 1;
+/// Peers that a report names as asked about.
+pub const ASKING_MAX: usize = 64;
 
 impl Membership {
     /// When the link has something to do, for `next_tick`.
@@ -124,6 +126,7 @@ impl Membership {
                     let helpers = self.helpers(subject);
                     effects.extend(helpers.iter().map(|&helper| Effect::AskHelp { helper, subject }));
                     self.inquiries.get_mut(&subject).expect("it asks").asked(helpers);
+                    self.found = true;
                 }
                 Some(Step::Verdict(verdict)) => {
                     let (evidence, asked) = (inquiry.evidence().clone(), inquiry.helpers_asked());
@@ -202,7 +205,7 @@ impl Membership {
             dial: evidence.dial,
             without_keeper: evidence.keeper.is_none(),
         });
-        self.found |= trouble != before;
+        self.found |= trouble != before || asked > 0;
         if trouble == Some(Trouble::LinkBad) {
             self.redial(now, peer, effects);
         }
@@ -347,7 +350,18 @@ impl Membership {
             view: self.table.view(),
             health: self.health.score(),
             findings: findings.filter_map(|(peer, link)| link.finding(now, *peer)).collect(),
+            asking: if mute { Vec::new() } else { self.asking() },
         }
+    }
+
+    fn asking(&self) -> Vec<NodeId> {
+        let roll = self.table.roll();
+        let open = |l: &Link, i: &Inquiry| i.is_asking() || (i.is_own() && l.unsure > 0);
+        let asks = |(peer, i): &(&NodeId, &Inquiry)| {
+            let link = self.links.get(*peer).filter(|l| l.wanted && l.found.is_none());
+            roll.lives(**peer) && link.is_some_and(|l| open(l, i))
+        };
+        self.inquiries.iter().filter(asks).map(|(peer, _)| *peer).take(ASKING_MAX).collect()
     }
 
     /// Reports to the voters, and calls those suspect whose hosts are gone.
@@ -358,7 +372,7 @@ impl Membership {
         }
         self.found = false;
         let report = self.report(now);
-        let empty = report.findings.is_empty();
+        let empty = report.findings.is_empty() && report.asking.is_empty();
         if !empty || self.reported {
             self.reported = !empty;
             effects.push(Effect::Report(report));

@@ -244,6 +244,17 @@ impl Lab {
         found.ok_or_else(|| LabError::Broken("a lab without hosts".into()))
     }
 
+    /// Waits until the host is back. Lost three times in ten minutes it is quarantined: then does what an operator does
+    /// who knows why.
+    pub fn trust_again(&self, asked: usize, name: &str, within: Duration) -> Result<(), LabError> {
+        let is_back = |s: &Status| s.node(name).is_some_and(|n| n.state == "alive");
+        let status = self.until(asked, &format!("{name} to be back"), within, is_back)?;
+        if status.node(name).is_some_and(|n| n.scheduling == "quarantined") {
+            self.ask(asked, &["node", "undrain", name])?;
+        }
+        Ok(())
+    }
+
     /// Waits until `status` of this host is as it should be.
     pub fn until(
         &self,

@@ -24,6 +24,7 @@ pub struct Node {
     pub voter: bool,
     /// `up`, `stalled` or `gone`.
     pub agent: String,
+    pub scheduling: String,
     pub incarnation: u64,
     pub lease_epoch: u64,
 }

@@ -204,6 +204,7 @@ impl Node {
     pub(super) fn changed(&mut self, record: &MemberRecord, before: Option<MemberState>) {
         self.news = true;
         let heard = match record.state {
+            MemberState::Alive if record.sick.is_some() => Some(recovery::Heard::Sick),
             MemberState::Alive => Some(recovery::Heard::Alive),
             MemberState::Suspect => Some(recovery::Heard::Suspect),
             MemberState::Dead | MemberState::Left => None,

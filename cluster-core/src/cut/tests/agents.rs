@@ -28,12 +28,32 @@ fn gone_or_stalled_is_what_most_say() {
         "0 lead
          3000 n1 n2: n5 agent-stalled
          3000 n3: n5 agent-gone
-         3050 => agent of n5 stalled by n1 n2 n3
-         3100 ledger 60000 n5=stalled
-         5000 n1 n2: n5 agent-gone
-         5050 => agent of n5 gone by n1 n2 n3
-         5100 ledger 60000 n5=gone
+         5050 => agent of n5 stalled by n1 n2 n3
+         5100 ledger 60000 n5=stalled
+         7000 n1 n2: n5 agent-gone
+         7050 => agent of n5 gone by n1 n2 n3
+         7100 ledger 60000 n5=gone
          9000 until",
+    );
+}
+
+#[test]
+fn a_starved_agent_that_comes_and_goes_is_told_once() {
+    // Stalled for less than two seconds it isn't told; then well for less than two seconds it isn't taken back.
+    check(
+        5,
+        "0 lead
+         3000 n1-n3: n5 agent-stalled
+         4500 n1-n3: n5 well
+         4600 n1-n3: n5 agent-stalled
+         6650 => agent of n5 stalled by n1 n2 n3
+         6700 ledger 60000 n5=stalled
+         8000 n1-n3: n5 well
+         9500 n1-n3: n5 agent-stalled
+         12000 n1-n3: n5 well
+         14050 => agent of n5 up
+         14100 ledger 60000
+         20000 until",
     );
 }
 
@@ -44,8 +64,8 @@ fn after_its_time_out_it_is_dead_and_the_evidence_says_why() {
         "0 lead
          2900 ledger 5000
          3000 n1-n3: n5 agent-stalled
-         3050 => agent of n5 stalled by n1 n2 n3
-         3100 ledger 5000 n5=stalled
+         5050 => agent of n5 stalled by n1 n2 n3
+         5100 ledger 5000 n5=stalled
          7050 => dead n5
          7100 dead n5
          9000 until",
@@ -65,8 +85,8 @@ fn its_host_s_death_is_found_as_fast_as_any() {
         5,
         "0 lead
          3000 n1-n3: n5 agent-stalled
-         3050 => agent of n5 stalled by n1 n2 n3
-         3100 ledger 60000 n5=stalled
+         5050 => agent of n5 stalled by n1 n2 n3
+         5100 ledger 60000 n5=stalled
          9000 n1-n3: n5 host-gone
          9050 => suspected n5 by n1 n2 n3
          9100 => dead n5

@@ -44,6 +44,7 @@ fn nodes(text: &str) -> Vec<NodeId> {
 #[derive(Default)]
 struct Speaker {
     found: BTreeMap<NodeId, (Trouble, u64)>,
+    asking: BTreeSet<NodeId>,
     mute: bool,
     said_at: u64,
 }
@@ -115,10 +116,17 @@ impl Bench {
     pub fn find(&mut self, observer: NodeId, subject: NodeId, trouble: Option<Trouble>) {
         let now = self.now;
         let speaker = self.speakers.get_mut(&observer).expect("members speak");
+        speaker.asking.remove(&subject);
         match trouble {
             Some(trouble) => _ = speaker.found.insert(subject, (trouble, now)),
             None => _ = speaker.found.remove(&subject),
         }
+        self.report(observer);
+    }
+
+    /// From now on the observer asks others about the subject, until it finds something or nothing.
+    fn ask(&mut self, observer: NodeId, subject: NodeId) {
+        self.speakers.get_mut(&observer).expect("members speak").asking.insert(subject);
         self.report(observer);
     }
 
@@ -141,7 +149,8 @@ impl Bench {
             dial: Some(DialOutcome::NoRoute),
         });
         let findings = findings.collect();
-        self.step(Event::Report(Report { observer, view: ViewEpoch(self.epoch), health: 0, findings }));
+        let (view, asking) = (ViewEpoch(self.epoch), speaker.asking.iter().copied().collect());
+        self.step(Event::Report(Report { observer, view, health: 0, findings, asking }));
     }
 
     /// Goes on until this millisecond, with a tick every 50 ms and the observers' repetitions.
@@ -154,7 +163,8 @@ impl Bench {
                 return;
             }
             let heartbeat = u64::try_from(LAN.heartbeat.as_millis()).expect("short");
-            let due = |(_, s): &(&NodeId, &Speaker)| !s.found.is_empty() && self.now - s.said_at >= heartbeat;
+            let speaks = |s: &Speaker| !s.found.is_empty() || !s.asking.is_empty();
+            let due = |(_, s): &(&NodeId, &Speaker)| speaks(s) && self.now - s.said_at >= heartbeat;
             for observer in self.speakers.iter().filter(due).map(|(&o, _)| o).collect::<Vec<_>>() {
                 self.report(observer);
             }
@@ -197,6 +207,7 @@ impl Bench {
             "agent-gone" => Trouble::AgentGone,
             "agent-stalled" => Trouble::AgentStalled,
             "link-bad" => Trouble::LinkBad,
+            "asking" => return self.ask(observer, subject),
             "well" => return self.find(observer, subject, None),
             "heard" | "unheard" => {
                 return self.step(Event::PollAnswer { observer, subject, hears: what == "heard" });

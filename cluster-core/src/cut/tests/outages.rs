@@ -63,6 +63,49 @@ fn one_outage_is_one_decision() {
 }
 
 #[test]
+fn who_is_asked_about_is_waited_for() {
+    // Nobody found n9 gone yet when n10 is due, but three ask about it.
+    check(
+        10,
+        "0 lead
+         1000 n1-n5: n10 host-gone
+         1010 n1-n3: n9 asking
+         1050 => suspected n10 by n1 n2 n3 n4 n5
+         1200 n1-n3: n9 host-gone
+         1250 => suspected n9 by n1 n2 n3
+         1280 n4 n5: n9 host-gone
+         1300 => dead n9 n10
+         1350 dead n9 n10
+         4000 until",
+    );
+}
+
+#[test]
+fn asking_holds_up_for_no_longer_than_an_opinion_and_accuses_nobody() {
+    check(
+        10,
+        "0 lead
+         1000 n1-n5: n10 host-gone
+         1010 n1-n8: n9 asking
+         1050 => suspected n10 by n1 n2 n3 n4 n5
+         1450 => dead n10
+         1500 dead n10
+         9000 until",
+    );
+    // So few may ask for any reason; and who doesn't watch it doesn't count.
+    check(
+        10,
+        "0 lead
+         1000 n1-n5: n10 host-gone
+         1010 n1 n2: n9 asking
+         1050 => suspected n10 by n1 n2 n3 n4 n5
+         1100 => dead n10
+         1150 dead n10
+         4000 until",
+    );
+}
+
+#[test]
 fn ten_of_a_thousand_at_once_are_one_decision() {
     let mut bench = Bench::of(1_000);
     bench.step(Event::Leading(true));

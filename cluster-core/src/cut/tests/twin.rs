@@ -45,7 +45,7 @@ fn said() -> impl Strategy<Value = Said> {
     (0u64..400, 1u64..=MEMBERS, 1u64..=2, prop::collection::vec(finding(), 0..5)).prop_map(
         |(at, observer, view, findings)| {
             let (observer, view) = (NodeId(observer), ViewEpoch(view));
-            Said { at, report: Report { observer, view, health: 0, findings } }
+            Said { at, report: Report { observer, view, health: 0, findings, asking: vec![] } }
         },
     )
 }

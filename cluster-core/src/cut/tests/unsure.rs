@@ -200,7 +200,7 @@ fn words_about_another_life_or_from_an_older_view_count_for_nothing() {
                 dial: None,
             };
             let (observer, view, findings) = (NodeId(observer), ViewEpoch(view), vec![finding]);
-            bench.step(Event::Report(Report { observer, view, health: 0, findings }));
+            bench.step(Event::Report(Report { observer, view, health: 0, findings, asking: vec![] }));
         }
         bench.until(400);
         dead(&bench)
@@ -235,7 +235,8 @@ fn a_late_copy_of_an_older_report_does_not_replace_the_newer_one() {
          200 back n3
          1000 n1 n2: n3 host-gone",
     );
-    let old = Report { observer: NodeId(2), view: ViewEpoch(1), health: 0, findings: Vec::new() };
+    let (findings, asking) = (Vec::new(), Vec::new());
+    let old = Report { observer: NodeId(2), view: ViewEpoch(1), health: 0, findings, asking };
     bench.step(Event::Report(old));
     bench.until(1_200);
     assert_eq!(dead(&bench), [3].into());

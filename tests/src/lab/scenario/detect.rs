@@ -132,6 +132,7 @@ fn silence_ours(lab: &mut Lab, ears: &Ears, victim: usize, leader: usize) -> Res
         leader: victim == leader,
     };
     lab.net().plug(victim, true)?;
+    lab.trust_again((victim + 1) % lab.hosts.len(), &name, SETTLES)?;
     lab.until_healthy(SETTLES)?;
     Ok(noticed)
 }

@@ -78,6 +78,7 @@ fn lose(lab: &mut Lab, round: usize, workloads: &[String]) -> Result<Run, LabErr
     let resolved = wait_until("the resolved alert", SETTLES, || node_dead(lab, "resolved"))?;
     run.took("resolved", resolved.at.duration_since(back_at).ok());
     run.check(resolved.text("dedup_key") == fired.text("dedup_key"), || "resolved under another key".into());
+    lab.trust_again(asked, &name, SETTLES)?;
     lab.until_healthy(SETTLES)?;
     stays_true("the number of alerts", QUIET, || match lab.receiver.all().len() {
         2 => Ok(()),

@@ -52,5 +52,5 @@ fn finding(f: &Finding) -> u64 {
 
 #[must_use]
 pub fn report(r: &Report) -> u64 {
-    GRPC + 2 * ID + 3 * SMALL + r.findings.iter().map(finding).sum::<u64>()
+    GRPC + 2 * ID + 3 * SMALL + r.findings.iter().map(finding).sum::<u64>() + ID * r.asking.len() as u64
 }
