@@ -28,15 +28,13 @@ use tokio::{
     task::JoinSet,
 };
 
-/// One question whether this node runs elsewhere; a seed that is down costs a start so much.
-const ASK_TIMEOUT: Duration = Duration::from_millis(300);
-/// An agent whose identity another one uses for so long gives way.
-const GIVE_WAY_AFTER: Duration = Duration::from_secs(3);
 const MEET_TIMEOUT: Duration = Duration::from_millis(700);
 /// Between two rounds while there is no cluster, or nobody of it was met.
 const ROUND_EAGER: Duration = Duration::from_millis(150);
 /// Between two rounds once there is gossip (which probes seeds by itself).
-const ROUND_CALM: Duration = Duration::from_secs(2);
+const ROUND_CALM: Duration = Duration::from_secs(10);
+/// Between two looks whether it is still calm.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two warnings about the same trouble.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Agents met in one round.
@@ -101,45 +99,6 @@ fn heard(from: NodeId, word: &PledgeWord, answer: Result<PledgeAnswer, PeerError
     }
 }
 
-/// A copied data directory must not speak as the node that it was copied from: not in gossip, and above all not in
-/// consensus, where it would vote and lead with another's promises. So before a process that belongs to a cluster takes
-/// part in anything it asks its seeds whether they hear its node already. Returns once nobody does, or nobody answers;
-/// otherwise it asks again for a while, as an earlier life's last words look the same, and then says why it gives way.
-pub async fn nobody_else(
-    identity: &Identity,
-    incarnation: Incarnation,
-    cluster: ClusterId,
-    seeds: &[String],
-    peers: &Peers,
-) -> Result<(), String> {
-    let mine = Arc::new(Meeting {
-        cluster_name: identity.cluster_name.clone(),
-        cluster: Some(cluster),
-        sender: introduction(identity, incarnation),
-        members: Vec::new(),
-        waiting: Vec::new(),
-        leader: None,
-    });
-    let until = tokio::time::Instant::now() + GIVE_WAY_AFTER;
-    loop {
-        let mut calls = JoinSet::new();
-        for address in seeds.iter().filter(|a| **a != identity.address).take(MEET_MAX) {
-            let Ok(channel) = peers.channel(address) else { continue };
-            let mine = mine.clone();
-            calls.spawn(async move { peer::meet(channel, &mine, ASK_TIMEOUT).await });
-        }
-        let taken = calls.join_all().await.into_iter().find_map(|answer| match answer {
-            Err(PeerError::Taken(why)) => Some(why),
-            _ => None,
-        });
-        match taken {
-            None => return Ok(()),
-            Some(why) if tokio::time::Instant::now() >= until => return Err(why),
-            Some(_) => tokio::time::sleep(ROUND_EAGER).await,
-        }
-    }
-}
-
 impl Joiner {
     /// Never returns, unless this agent's own files fail.
     pub async fn run(self) -> StorageError {
@@ -170,9 +129,19 @@ impl Joiner {
             {
                 return error;
             }
-            let eager = self.membership.cluster().is_none() || self.live.borrow().leader.is_none();
-            tokio::time::sleep(if eager { ROUND_EAGER } else { ROUND_CALM }).await;
+            tokio::time::sleep(ROUND_EAGER).await;
+            let calm_until = tokio::time::Instant::now() + ROUND_CALM;
+            while !self.is_eager() && tokio::time::Instant::now() < calm_until {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         }
+    }
+
+    /// Whether nobody of the cluster is heard yet. A cluster without a leader is no reason: all of it would ask at once.
+    fn is_eager(&self) -> bool {
+        let live = self.live.borrow();
+        let heard = live.members.values().any(|m| m.connected && m.node != self.identity.node);
+        self.membership.cluster().is_none() || (live.leader.is_none() && !heard)
     }
 
     /// Asks every seed, and everyone else known to wait, at once.
@@ -181,8 +150,13 @@ impl Joiner {
             self.founding.lock().await.waiting().map(|(n, a)| (n, a.to_owned())).collect();
         let unfounded = self.membership.cluster().is_none();
         let others = waiting.iter().filter(|_| unfounded).map(|(_, address)| address);
-        let addresses: BTreeSet<&String> =
-            self.seeds.iter().chain(others).filter(|a| **a != self.identity.address).take(MEET_MAX).collect();
+        // Who is at home already is content with one, each time another.
+        let many = if self.is_eager() { MEET_MAX } else { 1 };
+        let mut seeds: Vec<&String> = self.seeds.iter().filter(|a| **a != self.identity.address).collect();
+        let turn = rand::random::<u32>() as usize % seeds.len().max(1);
+        seeds.rotate_left(turn);
+        let others = others.filter(|a| **a != self.identity.address);
+        let addresses: BTreeSet<&String> = seeds.into_iter().chain(others).take(many).collect();
         let mine = Arc::new(Meeting {
             cluster_name: self.identity.cluster_name.clone(),
             cluster: self.membership.cluster(),

@@ -2,6 +2,7 @@
 //!
 //! What fails here fails before anything was written that a later start couldn't go on with, and in one sentence.
 
+mod copied;
 mod data_dir;
 mod ears;
 mod ended;
@@ -119,7 +120,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     let (inputs, input_queue) = mpsc::channel(crate::limits::LOOP_QUEUE);
 
     if let Some(cluster) = stored.cluster_id {
-        let asked = join::nobody_else(&identity, incarnation, cluster, &config.join.seeds, &peers);
+        let asked = copied::nobody_else(&identity, incarnation, cluster, &config.join.seeds, &peers);
         asked.await.map_err(AgentError::Ended)?;
     }
     let transport = transport::RaftTransport {

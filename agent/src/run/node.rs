@@ -36,7 +36,7 @@ use cluster_core::{
     cut::{self, Cut},
     ids::{BootId, LogId, NodeId, ViewEpoch},
     ledger::{AgentState, Event, Ledger, NodeProfile},
-    membership::{self, MemberRecord, Membership, Opinion, Roll, View, tick_every},
+    membership::{self, DialOutcome, MemberRecord, Membership, Opinion, Roll, Trouble, View, tick_every},
     recovery::{self, LiveView},
     time::Instant,
     timing::Timing,
@@ -88,6 +88,8 @@ pub struct Node {
     edges: Edges,
     reporter: Reporter,
     reports: Newest,
+    /// What was reported last, for the log.
+    found: Vec<(NodeId, Trouble, Option<DialOutcome>)>,
     helping: Askers<Opinion>,
     polled: Askers<bool>,
     dials: Arc<Semaphore>,
@@ -103,6 +105,7 @@ pub struct Node {
     ticked_at: Instant,
     members_due: Instant,
     accounted_at: Instant,
+    prepare_at: Instant,
     profile: NodeProfile,
     /// Something happened that the picture of the present doesn't show yet.
     news: bool,
@@ -128,6 +131,7 @@ impl Node {
             edges: Edges::default(),
             reporter,
             reports: Newest::default(),
+            found: Vec::new(),
             helping: Askers::default(),
             polled: Askers::default(),
             dials: Arc::new(Semaphore::new(DIALS_IN_FLIGHT)),
@@ -143,6 +147,7 @@ impl Node {
             ticked_at: now,
             members_due: now,
             accounted_at: now,
+            prepare_at: now,
             news: true,
             pictured_at: now,
         }
@@ -263,6 +268,7 @@ impl Node {
             self.gossip(now, membership::Event::Tick);
             self.cut(now, cut::Event::Tick);
             self.account(now);
+            self.prepare_all(now);
         }
         self.p.instances.tick(now);
     }

@@ -39,6 +39,11 @@ impl Edges {
         dialler.is_some_and(|d| d.address == address)
     }
 
+    /// Where this agent dials the peer, if it does.
+    pub fn address(&self, peer: NodeId) -> Option<&str> {
+        self.edges.get(&peer)?.dialler.as_ref().map(|d| d.address.as_str())
+    }
+
     /// Dials the peer from now on; an earlier dialler ends with its stream. Whether the last stream ended by that.
     pub fn dial(&mut self, peer: NodeId, dialler: Dialler) -> bool {
         let ended = self.hang_up(peer);

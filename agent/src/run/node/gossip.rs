@@ -20,6 +20,8 @@ use cluster_core::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
+/// Between two looks whether this agent has a key for each neighbour's keeper.
+const PREPARE_EVERY: Duration = Duration::from_secs(5);
 /// A hello to where an agent may be is given up after this.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -55,10 +57,7 @@ impl Node {
                 if self.edges.opened(peer, id, outbox, dialled) {
                     self.news = true;
                     self.gossip(now, membership::Event::StreamOpened { peer });
-                    if let Some(address) = self.address(peer) {
-                        // While all is well: a host that is gone hands out no key.
-                        self.p.prober.prepare(peer, &address);
-                    }
+                    self.prepare(peer);
                 }
             }
             StreamEvent::Ended { peer, id, why } => {
@@ -67,6 +66,21 @@ impl Node {
                     self.stream_ended(now, peer);
                 }
             }
+        }
+    }
+
+    /// While all is well: a host that is gone hands out no key.
+    fn prepare(&self, peer: NodeId) {
+        if let Some(address) = self.address(peer) {
+            self.p.prober.prepare(peer, &address);
+        }
+    }
+
+    /// Again and again, as a key can't be had before there is a cluster, and keepers get new ones.
+    pub(super) fn prepare_all(&mut self, now: Instant) {
+        if now >= self.prepare_at && self.p.stored.cluster().is_some() {
+            self.prepare_at = now + PREPARE_EVERY;
+            self.edges.connected().iter().for_each(|peer| self.prepare(*peer));
         }
     }
 
@@ -83,6 +97,10 @@ impl Node {
                 Effect::Send { to, heartbeat } => self.send(now, to, heartbeat),
                 Effect::Connect { peer, address } => self.connect(peer, address),
                 Effect::Disconnect { peer } => {
+                    // A connection that is stuck must not serve the next stream; one that isn't goes with its users.
+                    if let Some(address) = self.edges.address(peer) {
+                        self.p.peers.forget(address);
+                    }
                     // Membership knows that it goes: no end that would be evidence.
                     self.news |= self.edges.hang_up(peer);
                 }

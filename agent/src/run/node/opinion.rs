@@ -144,6 +144,11 @@ impl Node {
             self.leader_is_gone(finding.node, "this voter and those it asked find it so");
         }
         let me = self.p.identity.node;
+        let found: Vec<_> = report.findings.iter().map(|f| (f.node, f.trouble, f.dial)).collect();
+        if self.found != found {
+            tracing::info!(?found, "this agent finds");
+            self.found = found;
+        }
         if self.voters.contains_key(&me) {
             self.cut(now, cut::Event::Report(report.clone()));
         }
