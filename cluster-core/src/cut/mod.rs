@@ -26,6 +26,7 @@ pub use verdict::Verdict;
 
 use crate::{
     ids::{Incarnation, NodeId},
+    lease::{Groups, is_majority},
     membership::{AgentState, LocalHealth, Report, View},
     time::Instant,
     timing::Timing,
@@ -58,6 +59,8 @@ pub enum Event {
     View(View),
     /// What the ledger has of agents, as it changes: how long one may be down, and which of them aren't up.
     Agents { timeout: Duration, down: BTreeMap<NodeId, AgentState> },
+    /// Who votes by the newest configuration; two groups while it is joint. Until it comes nobody is dead.
+    Voters(Groups),
     /// Whether this process leads.
     Leading(bool),
     /// As `membership::Event::Late`.
@@ -96,6 +99,7 @@ pub struct Cut {
     reports: Reports,
     /// Of those of whom anything is said, or was and must be taken back. Only of the living.
     cases: BTreeMap<NodeId, Case>,
+    voters: Groups,
     leading_since: Option<Instant>,
     /// Since when somebody is gone while others may follow.
     gone_since: Option<Instant>,
@@ -114,6 +118,7 @@ impl Cut {
             roster: Roster::default(),
             reports: Reports::default(),
             cases: BTreeMap::new(),
+            voters: Groups::new(),
             leading_since: None,
             gone_since: None,
             agent_timeout: AGENT_TIMEOUT,
@@ -143,6 +148,7 @@ impl Cut {
             }
             Event::View(view) => self.commit(&view),
             Event::Agents { timeout, down } => (self.agent_timeout, self.agents_down) = (timeout, down),
+            Event::Voters(groups) => self.voters = groups,
             Event::Leading(true) => _ = self.leading_since.get_or_insert(at),
             Event::Leading(false) => self.step_down(),
             Event::Late(_) => {}
@@ -256,6 +262,7 @@ impl Cut {
                 }
             }
         }
+        self.keep_confirmable(&mut due);
         if due.is_empty() {
             self.gone_since = None;
             return;
@@ -276,6 +283,21 @@ impl Cut {
             self.cases.get_mut(&node).expect("who is due has a case").declared_at = Some(at);
         }
         effects.push(Effect::Declare(verdicts));
+    }
+
+    /// Leaves those whose death can be confirmed: without all who are called dead a majority of the voters must live.
+    /// Else the decision can't be committed, or is by the help of one whom it calls dead, and so is wrong.
+    fn keep_confirmable(&self, due: &mut Vec<NodeId>) {
+        let confirms = |due: &[NodeId], voter: NodeId| {
+            let said = self.cases.get(&voter).is_some_and(|case| case.declared_at.is_some());
+            self.roster.get(voter).is_some() && !said && !due.contains(&voter)
+        };
+        if !is_majority(&self.voters, |voter| confirms(due, voter)) {
+            due.retain(|node| !self.voters.iter().any(|group| group.contains(node)));
+            if !is_majority(&self.voters, |voter| confirms(due, voter)) {
+                due.clear();
+            }
+        }
     }
 
     /// Whether the node's agent has been down for too long, as far as those know who find it so.
