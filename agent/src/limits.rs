@@ -65,3 +65,5 @@ pub const HTTP_BODY_BYTES: usize = 64 * 1024;
 pub const LOOP_STALLED_AFTER: Duration = Duration::from_secs(3);
 /// `/readyz` fails when the ledger here is so many committed entries behind.
 pub const LEDGER_BEHIND: u64 = 1_000;
+/// A leader that is silent for longer, or that no majority has answered for longer, isn't called one any more.
+pub const LEADER_SILENT_FOR: Duration = Duration::from_millis(2_500);

@@ -5,7 +5,7 @@
 use crate::wire::client::Peers;
 use cluster_core::{
     ids::{ClusterId, Incarnation, LeaseEpoch, LogId, NodeId, RequestId, SessionId},
-    ledger::{Body, Ledger, Reply, Role},
+    ledger::{AgentState, Body, Ledger, Reply, Role},
 };
 use futures::future::BoxFuture;
 use std::{
@@ -42,7 +42,7 @@ pub struct LiveNode {
     pub incarnation: Incarnation,
     pub session: SessionId,
     pub state: LiveState,
-    /// The agent's process, apart from its host.
+    /// The agent's process, apart from its host: as this agent itself found it, and up when it doesn't watch it.
     pub agent: AgentState,
     pub version: String,
     /// How long ago it was last heard, when this was written.
@@ -57,23 +57,6 @@ pub enum LiveState {
     Suspect,
     Dead,
     Left,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgentState {
-    Up,
-    Stalled,
-    Gone,
-}
-
-impl From<AgentState> for cluster_core::ledger::AgentState {
-    fn from(state: AgentState) -> Self {
-        match state {
-            AgentState::Up => Self::Up,
-            AgentState::Stalled => Self::Stalled,
-            AgentState::Gone => Self::Gone,
-        }
-    }
 }
 
 /// What this agent knows of the present, replaced as a whole a few times a second.

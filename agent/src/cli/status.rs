@@ -100,22 +100,6 @@ fn headline(status: &GetStatusResponse, view: View) -> String {
 
 fn sentences(status: &GetStatusResponse) -> Vec<String> {
     let mut sentences = status.reasons.clone();
-    let majority = status.voters / 2 + 1;
-    if status.leader.is_none() && status.voters > 0 {
-        let needed = count(majority.saturating_sub(status.voters_online), "more voter");
-        sentences.push(match status.voters_online >= majority {
-            true => "A majority of the voters is online: a leader should be elected within seconds.".into(),
-            false => format!(
-                "Nothing is moved or started without a leader: bring back {needed}, or mend the network to them."
-            ),
-        });
-    }
-    if !status.consistent {
-        sentences.push(format!(
-            "{} answers from gossip: it can't reach a leader, so what is below may be out of date.",
-            status.observed_by
-        ));
-    }
     if status.open_failures > 0 && !status.consistent {
         sentences.push(format!("{} known here.", count(status.open_failures, "open failure")));
     }

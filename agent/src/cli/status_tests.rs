@@ -1,6 +1,8 @@
 //! What `holdfast status` says of a healthy, a degraded and a leaderless cluster, word for word.
 
 use super::*;
+use crate::view::testing::Stage;
+use cluster_core::{ids::NodeId, ledger};
 use holdfast_proto::v1::{AgentState, Instance, InstanceState, Role, Subject, Workload, WorkloadKind};
 use prost_types::Timestamp;
 
@@ -160,24 +162,32 @@ Open failures
 
 #[test]
 fn without_a_leader_it_says_what_is_missing_and_how_old_this_may_be() {
-    let mut status = healthy();
-    status.health = Health::Critical.into();
-    status.leader = None;
-    status.voters_online = 1;
-    status.consistent = false;
-    status.nodes.clear();
-    status.workloads.clear();
+    let mut stage = Stage::founded();
+    stage.live.leader = None;
+    for id in [2, 3] {
+        stage.live.members.get_mut(&NodeId(id)).expect("listed").agent = ledger::AgentState::Gone;
+    }
+    let status = stage.view().status(false);
     assert_eq!(exit_code(&status), 2);
     assert_eq!(
         text(&status, &[]),
         "\
 CRITICAL  cluster shop, no leader, 1 of 3 voters online
 
-  Nothing is moved or started without a leader: bring back 1 more voter, or mend the network to them.
-  web-2 answers from gossip: it can't reach a leader, so what is below may be out of date.
+  There is no leader: n1 hears 1 of 3 voters and 2 are needed; nothing is moved or changed meanwhile; start or \
+reconnect the agents of n2, n3.
+  The agent of n2 is gone, but its host answers; restart the agent there (`systemctl restart holdfast`) and look at \
+its log.
+  The agent of n3 is gone, but its host answers; restart the agent there (`systemctl restart holdfast`) and look at \
+its log.
+  No alert route is set, so nobody is told of failures; apply one with `holdfast alert apply FILE`.
+  This answer is what n1 knows by itself and was not read through the leader: it may be old.
 
 Nodes
-  None is known yet.
+  NAME  STATE              ROLE   ZONE  ADDRESS      SINCE     LEASE  WORKLOADS
+  n1    alive              voter  a     127.0.0.1:1  just now  -      -
+  n2    alive, agent gone  voter  a     127.0.0.1:2  just now  -      -
+  n3    alive, agent gone  voter  a     127.0.0.1:3  just now  -      -
 
 Workloads
   None yet; add some with holdfast workload apply FILE.

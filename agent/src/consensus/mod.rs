@@ -38,7 +38,7 @@ use log_store::LogStore;
 use network::Network;
 use observed::Observed;
 use openraft::{
-    BasicNode, Raft, ReadPolicy,
+    BasicNode, Instant as _, Raft, ReadPolicy,
     async_runtime::watch::WatchReceiver,
     errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError},
 };
@@ -222,6 +222,20 @@ impl Consensus {
     #[must_use]
     pub fn status(&self) -> Status {
         self.inner.status.borrow().clone()
+    }
+
+    /// Who leads, as far as this node can tell. None as well when it leads itself and no majority of several voters has
+    /// acknowledged that for so long: then others may lead by now, or nobody can.
+    #[must_use]
+    pub fn leader(&self, unheard_for: Duration) -> Option<NodeId> {
+        let status = self.status();
+        let leader = status.leader?;
+        if leader != self.inner.settings.node || status.voters.len() <= 1 {
+            return Some(leader);
+        }
+        let metrics = self.inner.raft.metrics();
+        let acked = metrics.borrow_watched().last_quorum_acked.as_deref().copied();
+        acked.is_some_and(|at| at.elapsed() < unheard_for).then_some(leader)
     }
 
     #[must_use]

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     consensus::{Consensus, Status},
+    limits::LEADER_SILENT_FOR,
     shared::{Live, LiveState},
     wire::{
         client::Peers,
@@ -102,7 +103,7 @@ fn said(status: &Status) -> (Option<NodeId>, u64, Option<LogId>) {
 fn beat(consensus: &Consensus) -> FollowItem {
     let s = consensus.status();
     FollowItem::Beat {
-        leader: s.leader,
+        leader: consensus.leader(LEADER_SILENT_FOR),
         term: s.term,
         config: s.voter_config.unwrap_or_default(),
         voters: s.voters,

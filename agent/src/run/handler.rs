@@ -16,7 +16,7 @@ use crate::{
     http::Pulse,
     keeper::{contacts::Introduction, secret::Secret},
     limits::{LOOP_STALLED_AFTER, OPINION_TIMEOUT, QUESTIONS_IN_FLIGHT},
-    shared::{AgentState, Identity, Live, LiveState, ProposeError},
+    shared::{Identity, Live, LiveState, ProposeError},
     wire::{
         convert::RenewalAnswer,
         findings::SentReport,
@@ -30,7 +30,7 @@ use cluster_core::{
     founding::{Effect, Event},
     ids::{ClusterId, Incarnation, LeaseEpoch, LogId, NodeId},
     lease::Renewal,
-    membership::Opinion,
+    membership::{AgentState, Opinion},
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use std::{sync::Arc, time::Duration};

@@ -3,20 +3,18 @@
 use super::{follow::Heard, leader::Leader, replica::Replica};
 use crate::{
     consensus::Status,
-    shared::{AgentState, Identity, Live, LiveNode, LiveState},
+    limits::LEADER_SILENT_FOR,
+    shared::{Identity, Live, LiveNode, LiveState},
 };
 use cluster_core::{
     ids::{ClusterId, NodeId},
-    membership::{self, MemberState, Membership},
+    membership::{AgentState, Member, MemberState, Membership, Trouble},
     time::Instant,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-
-/// A leader that was silent for longer isn't called one.
-const LEADER_SILENT_FOR: Duration = Duration::from_millis(2_500);
 
 pub struct Sources<'a> {
     pub now: Instant,
@@ -25,6 +23,8 @@ pub struct Sources<'a> {
     pub members: &'a Membership,
     pub connected: &'a BTreeSet<NodeId>,
     pub status: &'a Status,
+    /// By consensus, if somebody leads for sure.
+    pub elected: Option<NodeId>,
     pub heard: &'a Heard,
     pub voters: &'a BTreeMap<NodeId, String>,
     pub replica: &'a Replica,
@@ -37,11 +37,8 @@ pub struct Sources<'a> {
 pub fn picture(s: &Sources<'_>) -> Live {
     let me = s.identity.node;
     let is_voter = s.voters.contains_key(&me);
-    let (leader, term) = if s.status.voters.is_empty() {
-        (s.heard.leader, s.heard.term)
-    } else {
-        (s.status.leader, s.status.term)
-    };
+    let (leader, term) =
+        if s.status.voters.is_empty() { (s.heard.leader, s.heard.term) } else { (s.elected, s.status.term) };
     let silence = |node: NodeId| s.members.silence(s.now, node).unwrap_or_default();
     let lease_remaining = if is_voter { s.replica.book().remaining(s.now) } else { BTreeMap::new() };
     let safe_in = s.leader.map(|leader| {
@@ -64,7 +61,7 @@ pub fn picture(s: &Sources<'_>) -> Live {
     }
 }
 
-fn node(member: &membership::Member, s: &Sources<'_>, silence: Duration) -> LiveNode {
+fn node(member: &Member, s: &Sources<'_>, silence: Duration) -> LiveNode {
     let r = &member.record;
     LiveNode {
         node: r.node,
@@ -80,10 +77,10 @@ fn node(member: &membership::Member, s: &Sources<'_>, silence: Duration) -> Live
             MemberState::Dead => LiveState::Dead,
             MemberState::Left => LiveState::Left,
         },
-        agent: match r.agent {
-            membership::AgentState::Up => AgentState::Up,
-            membership::AgentState::Stalled => AgentState::Stalled,
-            membership::AgentState::Gone => AgentState::Gone,
+        agent: match s.members.trouble(r.node) {
+            Some(Trouble::AgentGone) => AgentState::Gone,
+            Some(Trouble::AgentStalled) => AgentState::Stalled,
+            Some(Trouble::HostGone | Trouble::LinkBad) | None => AgentState::Up,
         },
         version: r.version.clone(),
         silence,

@@ -46,7 +46,7 @@ use cluster_core::{
     ids::{Incarnation, SessionId},
     lease::Fact,
     ledger::Settings,
-    membership::{AgentState, MemberRecord, MemberState},
+    membership::{MemberRecord, MemberState},
     timing::Timing,
 };
 use std::{
@@ -320,7 +320,6 @@ fn record_of(identity: &Identity, config: &AgentConfig, incarnation: Incarnation
         incarnation,
         state: MemberState::Alive,
         session: identity.session,
-        agent: AgentState::Up,
         revision: 0,
         sick: None,
         name: identity.name.clone(),

@@ -58,8 +58,8 @@ impl View<'_> {
         }
     }
 
-    /// What enough of its observers found stands in the ledger; without a leader nobody writes it there, and gossip's
-    /// word is the newer.
+    /// What enough of its observers found stands in the ledger; without a leader nobody writes it there, and what this
+    /// agent found by itself is the newer.
     pub(super) fn agent(&self, id: NodeId, state: State) -> v1::AgentState {
         if id == self.me.node {
             return v1::AgentState::Up;
@@ -68,7 +68,7 @@ impl View<'_> {
             return v1::AgentState::Gone;
         }
         let committed = self.committed(id).filter(|_| self.live.leader.is_some()).map(|n| n.agent.state);
-        let heard = || self.live.members.get(&id).map_or(AgentState::Up, |m| m.agent.into());
+        let heard = || self.live.members.get(&id).map_or(AgentState::Up, |m| m.agent);
         match committed.unwrap_or_else(heard) {
             AgentState::Up => v1::AgentState::Up,
             AgentState::Stalled => v1::AgentState::Stalled,

@@ -70,7 +70,7 @@ impl View<'_> {
         let mut verdict = Verdict { health: v1::Health::Healthy, reasons: Vec::new() };
         self.judge_leader(&mut verdict);
         self.judge_workloads(workloads, &mut verdict);
-        judge_nodes(nodes, &mut verdict);
+        self.judge_nodes(nodes, &mut verdict);
         self.judge_scheduling(&mut verdict);
         self.judge_failures(&mut verdict);
         self.judge_alerting(&mut verdict);
@@ -132,6 +132,41 @@ impl View<'_> {
         }
     }
 
+    fn judge_nodes(&self, nodes: &[v1::Node], verdict: &mut Verdict) {
+        for node in nodes {
+            let name = &node.name;
+            let lives = matches!(node.state(), v1::NodeState::Alive | v1::NodeState::Suspect);
+            match node.state() {
+                _ if lives && node.agent() != v1::AgentState::Up => {
+                    let stalled = node.agent() == v1::AgentState::Stalled;
+                    let how = if stalled { "says nothing" } else { "is gone" };
+                    // Without a leader their leases may have ended.
+                    let work = if self.live.leader.is_some() { " and its workloads run on" } else { "" };
+                    let text = format!(
+                        "The agent of {name} {how}, but its host answers{work}; restart the agent there (`systemctl \
+                         restart holdfast`) and look at its log."
+                    );
+                    verdict.add(v1::Health::Degraded, text);
+                }
+                v1::NodeState::Dead => verdict.add(
+                    v1::Health::Degraded,
+                    format!(
+                        "Node {name} is dead: bring its host or its agent back, or take it out with \
+                         `holdfast node remove {name}`."
+                    ),
+                ),
+                v1::NodeState::Suspect => verdict.add(
+                    v1::Health::Degraded,
+                    format!(
+                        "Node {name} isn't heard any more; within seconds it is heard again or declared dead; look at \
+                         its host and its network."
+                    ),
+                ),
+                v1::NodeState::Alive | v1::NodeState::Left | v1::NodeState::Unspecified => {}
+            }
+        }
+    }
+
     /// What the cluster itself keeps work from. What a person drained is healthy.
     fn judge_scheduling(&self, verdict: &mut Verdict) {
         for node in self.ledger.nodes.values().filter(|n| n.state == NodeState::Alive) {
@@ -190,39 +225,6 @@ impl View<'_> {
             state == State::Alive && self.agent(*id, state) == v1::AgentState::Up
         };
         self.live.voters.keys().copied().filter(|id| heard(id) && votes(id)).collect()
-    }
-}
-
-fn judge_nodes(nodes: &[v1::Node], verdict: &mut Verdict) {
-    for node in nodes {
-        let name = &node.name;
-        let lives = matches!(node.state(), v1::NodeState::Alive | v1::NodeState::Suspect);
-        match node.state() {
-            _ if lives && node.agent() != v1::AgentState::Up => {
-                let stalled = node.agent() == v1::AgentState::Stalled;
-                let how = if stalled { "says nothing" } else { "is gone" };
-                let text = format!(
-                    "The agent of {name} {how}, but its host answers and its workloads run on; restart the agent \
-                     there (`systemctl restart holdfast`) and look at its log."
-                );
-                verdict.add(v1::Health::Degraded, text);
-            }
-            v1::NodeState::Dead => verdict.add(
-                v1::Health::Degraded,
-                format!(
-                    "Node {name} is dead: bring its host or its agent back, or take it out with \
-                     `holdfast node remove {name}`."
-                ),
-            ),
-            v1::NodeState::Suspect => verdict.add(
-                v1::Health::Degraded,
-                format!(
-                    "Node {name} isn't heard any more; within seconds it is heard again or declared dead; look at \
-                     its host and its network."
-                ),
-            ),
-            v1::NodeState::Alive | v1::NodeState::Left | v1::NodeState::Unspecified => {}
-        }
     }
 }
 

@@ -81,7 +81,7 @@ fn an_agent_that_is_down_degrades_and_its_workloads_do_not() {
     assert_eq!(status.workloads[0].running, 1);
     // Without a leader gossip's word is the newer one.
     stage.live.leader = None;
-    stage.live.members.get_mut(&NodeId(2)).expect("listed").agent = crate::shared::AgentState::Gone;
+    stage.live.members.get_mut(&NodeId(2)).expect("listed").agent = AgentState::Gone;
     assert_eq!(stage.view().status(false).nodes[1].agent(), v1::AgentState::Gone);
 }
 

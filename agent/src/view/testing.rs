@@ -1,12 +1,12 @@
 //! A small cluster to look at: n1 leads, n2 runs `counter`, n3 is a third voter. Changes go through the real ledger.
 
 use super::View;
-use crate::shared::{AgentState, Identity, Live, LiveNode, LiveState};
+use crate::shared::{Identity, Live, LiveNode, LiveState};
 use cluster_core::{
     ids::{BootId, ClusterId, Incarnation, InstanceId, LeaseEpoch, LogId, NodeId, RequestId, SessionId},
     ledger::{
-        Body, Command, Death, ExecSpec, FEATURE_LEVEL, Kind, Ledger, NodeProfile, RecoverySpec, Reply,
-        Report, Role, Settings, WorkloadSpec,
+        AgentState, Body, Command, Death, ExecSpec, FEATURE_LEVEL, Kind, Ledger, NodeProfile, RecoverySpec,
+        Reply, Report, Role, Settings, WorkloadSpec,
     },
     time::WallTime,
 };

@@ -7,9 +7,7 @@ use cluster_core::{
     ids::{BootId, ClusterId, Incarnation, LeaseEpoch, LogId, NodeId, SessionId, ViewEpoch},
     lease::{Refusal, Renewal, Verdict},
     limits::clip,
-    membership::{
-        AgentState, Exchange, Heartbeat, MemberRecord, MemberState, SICK_BYTES, VITALS_MAX, Vitals, VitalsOf,
-    },
+    membership::{Exchange, Heartbeat, MemberRecord, MemberState, SICK_BYTES, VITALS_MAX, Vitals, VitalsOf},
 };
 use holdfast_proto::internal as pb;
 use std::time::Duration;
@@ -152,11 +150,6 @@ pub(super) fn record_to_wire(r: &MemberRecord) -> pb::Record {
         },
         version: r.version.clone(),
         session: r.session.0,
-        agent: match r.agent {
-            AgentState::Up => 0,
-            AgentState::Stalled => 1,
-            AgentState::Gone => 2,
-        },
         revision: r.revision,
         sick: r.sick.clone(),
     }
@@ -174,12 +167,6 @@ pub(super) fn record_from_wire(w: pb::Record) -> Result<MemberRecord, Unknown> {
             number => return Err(Unknown { what: "state of a member", number }),
         },
         session: SessionId(w.session),
-        agent: match w.agent {
-            0 => AgentState::Up,
-            1 => AgentState::Stalled,
-            2 => AgentState::Gone,
-            number => return Err(Unknown { what: "state of an agent", number }),
-        },
         revision: w.revision,
         sick: w.sick.map(|reason| clip(&reason, SICK_BYTES)),
         name: w.name,
@@ -260,7 +247,6 @@ pub(super) mod tests {
             incarnation: Incarnation(2),
             state: MemberState::Suspect,
             session: SessionId(3),
-            agent: AgentState::Stalled,
             revision: 4,
             sick: Some("its disk is full".into()),
             name: "n1".into(),

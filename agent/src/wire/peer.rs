@@ -273,7 +273,6 @@ pub(super) fn record(a: &Acquaintance) -> pb::Record {
         state: 0,
         version: a.version.clone(),
         session: a.session.0,
-        agent: 0,
         revision: 0,
         sick: None,
         http: None,

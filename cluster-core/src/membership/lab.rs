@@ -84,7 +84,6 @@ pub fn record(host: usize, incarnation: u64, session: u64) -> MemberRecord {
         incarnation: Incarnation(incarnation),
         state: MemberState::Alive,
         session: SessionId(session),
-        agent: AgentState::Up,
         revision: 0,
         sick: None,
         name: format!("n{}", host + 1),

@@ -41,7 +41,6 @@ pub struct MemberRecord {
     pub incarnation: Incarnation,
     pub state: MemberState,
     pub session: SessionId,
-    pub agent: AgentState,
     /// Counts what the member itself changed in its record within one incarnation.
     pub revision: u64,
     /// Why the member itself says that it can't do its work; at most `SICK_BYTES`.
@@ -75,7 +74,7 @@ impl MemberRecord {
         // The rest only breaks ties between records that no honest single life of a node can produce.
         self.rank()
             .cmp(&other.rank())
-            .then_with(|| (self.session, self.agent).cmp(&(other.session, other.agent)))
+            .then_with(|| self.session.cmp(&other.session))
             .then_with(|| (&self.address, &self.http).cmp(&(&other.address, &other.http)))
             .then_with(|| (&self.name, &self.zone).cmp(&(&other.name, &other.zone)))
             .then_with(|| (&self.sick, &self.version).cmp(&(&other.sick, &other.version)))
@@ -266,7 +265,6 @@ impl From<&ViewMember> for MemberRecord {
             incarnation: m.incarnation,
             state: m.state.into(),
             session: m.session,
-            agent: AgentState::Up,
             revision: 0,
             sick: None,
             name: m.name.clone(),

@@ -339,6 +339,12 @@ impl Membership {
         }
     }
 
+    /// What this agent itself found of a peer that it watches, and hasn't taken back.
+    #[must_use]
+    pub fn trouble(&self, peer: NodeId) -> Option<Trouble> {
+        self.links.get(&peer)?.found.as_ref().map(|found| found.trouble)
+    }
+
     /// What this agent would report now.
     #[must_use]
     pub fn report(&self, now: Instant) -> Report {

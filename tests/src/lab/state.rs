@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Clone, Debug, Deserialize)]
 pub struct Status {
     pub health: String,
+    pub reasons: Vec<String>,
     pub leader: Option<String>,
     pub term: u64,
     pub view_epoch: u64,

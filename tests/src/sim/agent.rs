@@ -18,8 +18,7 @@ use cluster_core::{
     lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict, concerns},
     ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, Reply},
     membership::{
-        self, AgentState, Heartbeat, Hello, MemberRecord, MemberState, Membership, Opinion, Report, Roll,
-        View,
+        self, Heartbeat, Hello, MemberRecord, MemberState, Membership, Opinion, Report, Roll, View,
     },
     time::{Clocks, Instant, WallTime},
     timing::LAN,
@@ -507,7 +506,6 @@ fn record(who: &Who, incarnation: u64) -> MemberRecord {
         incarnation: Incarnation(incarnation),
         state: MemberState::Alive,
         session: who.session,
-        agent: AgentState::Up,
         revision: 0,
         sick: None,
         name: name(who.node),

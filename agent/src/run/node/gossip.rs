@@ -14,7 +14,7 @@ use crate::{
 use cluster_core::{
     ids::{NodeId, SessionId},
     ledger::{Event, EventType},
-    membership::{self, AgentState, Hello, MemberRecord, MemberState},
+    membership::{self, Hello, MemberRecord, MemberState},
     recovery,
     time::Instant,
 };
@@ -234,7 +234,6 @@ fn record(a: &Acquaintance) -> MemberRecord {
         incarnation: a.incarnation,
         state: MemberState::Alive,
         session: a.session,
-        agent: AgentState::Up,
         revision: 0,
         sick: None,
         name: a.name.clone(),

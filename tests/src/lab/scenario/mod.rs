@@ -6,6 +6,7 @@ mod frozen;
 mod half;
 mod keeper;
 mod leader;
+mod leaderless;
 mod leave;
 mod loss;
 mod lost_host;
@@ -225,6 +226,15 @@ pub const ALL: &[Scenario] = &[
         namespaces: false,
         peer: None,
         run: writes::run,
+    },
+    Scenario {
+        name: "leaderless",
+        about: "two of three agents are killed or frozen: the third says what is missing; healthy once they are back",
+        short: 2,
+        usual: 10,
+        namespaces: false,
+        peer: None,
+        run: leaderless::run,
     },
     Scenario {
         name: "tls",

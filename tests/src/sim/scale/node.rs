@@ -138,7 +138,6 @@ impl Node {
             incarnation: Incarnation(self.incarnation),
             state: MemberState::Alive,
             session: self.session(),
-            agent: AgentState::Up,
             revision: 0,
             sick: None,
             name: format!("node-{}", self.index + 1),
