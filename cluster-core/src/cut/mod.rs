@@ -15,6 +15,7 @@
 
 mod case;
 mod marks;
+mod patience;
 mod reports;
 mod roster;
 mod tally;
@@ -33,6 +34,7 @@ use crate::{
 };
 use case::{Case, Finding};
 use core::time::Duration;
+use patience::Patience;
 use reports::Reports;
 use roster::Roster;
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,6 +105,7 @@ pub struct Cut {
     leading_since: Option<Instant>,
     /// Since when somebody is gone while others may follow.
     gone_since: Option<Instant>,
+    patience: Patience,
     agent_timeout: Duration,
     agents_down: BTreeMap<NodeId, AgentState>,
 }
@@ -121,6 +124,7 @@ impl Cut {
             voters: Groups::new(),
             leading_since: None,
             gone_since: None,
+            patience: Patience::default(),
             agent_timeout: AGENT_TIMEOUT,
             agents_down: BTreeMap::new(),
         }
@@ -143,7 +147,7 @@ impl Cut {
             }
             Event::PollAnswer { observer, subject, hears } => {
                 if let Some(case) = self.cases.get_mut(&subject) {
-                    case.answered(observer, hears);
+                    case.answered(at, observer, hears);
                 }
             }
             Event::View(view) => self.commit(&view),
@@ -157,6 +161,7 @@ impl Cut {
 
     fn step_down(&mut self) {
         (self.leading_since, self.gone_since) = (None, None);
+        self.patience.over();
         for case in self.cases.values_mut() {
             (case.poll, case.declared_at, case.said) = (None, None, None);
         }
@@ -250,17 +255,26 @@ impl Cut {
 
     /// Declares all who are gone, once nobody is left who may still turn out to belong to them.
     fn declare(&mut self, at: Instant, tallies: &BTreeMap<NodeId, Tally>, effects: &mut Vec<Effect>) {
-        let (mut due, mut pending) = (Vec::new(), false);
+        let (mut due, mut half_dead, mut pending) = (Vec::new(), Vec::new(), false);
         for (&node, tally) in tallies.iter().filter(|(node, _)| **node != self.me) {
-            let case = &self.cases[&node];
-            match case.finding(at, tally, &self.timing) {
+            let case = self.cases.get_mut(&node).expect("every tally has its case");
+            let finding = case.finding(at, tally, &self.timing);
+            case.remember(finding);
+            let unsaid = case.is_unsaid(at, &self.timing);
+            match finding {
                 Finding::Pending => pending = true,
-                Finding::Gone => due.extend(case.is_unsaid(at, &self.timing).then_some(node)),
+                Finding::HalfDead => half_dead.extend(unsaid.then_some(node)),
+                Finding::Gone => due.extend(unsaid.then_some(node)),
                 Finding::Nothing | Finding::Contested => {
                     let timed_out = self.agent_timed_out(at, node, tally);
-                    due.extend((timed_out && case.is_unsaid(at, &self.timing)).then_some(node));
+                    due.extend((timed_out && unsaid).then_some(node));
                 }
             }
+        }
+        let ripe = self.patience.ends(at, &half_dead);
+        if ripe || !due.is_empty() {
+            // Whatever is decided now, they go along.
+            due.append(&mut half_dead);
         }
         self.keep_confirmable(&mut due);
         if due.is_empty() {
@@ -278,6 +292,7 @@ impl Cut {
             return;
         }
         self.gone_since = None;
+        self.patience.over();
         let verdicts = due.iter().map(|&node| self.verdict(at, node, &tallies[&node])).collect();
         for node in due {
             self.cases.get_mut(&node).expect("who is due has a case").declared_at = Some(at);
@@ -312,7 +327,7 @@ impl Cut {
     fn verdict(&self, at: Instant, node: NodeId, tally: &Tally) -> Verdict {
         let (witness, case) = (self.witness(at), &self.cases[&node]);
         match case.finding(at, tally, &self.timing) {
-            Finding::Gone => witness.host_gone(node, tally, case),
+            Finding::Gone | Finding::HalfDead => witness.host_gone(node, tally, case),
             _ => witness.agent_gone(node, tally, case.agent, self.agent_timeout),
         }
     }

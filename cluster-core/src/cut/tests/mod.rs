@@ -2,6 +2,7 @@
 //! that a person can read.
 
 mod agents;
+mod half_dead;
 mod outages;
 mod quorum;
 mod twin;
