@@ -15,6 +15,9 @@ const POLL_AGAIN: Duration = Duration::from_secs(1);
 /// all the time.
 const AGENT_SETTLES: Duration = Duration::from_secs(2);
 
+/// Who was reached by anybody for the last time so long ago isn't any more.
+const REACHED_LASTS: Duration = Duration::from_secs(5);
+
 /// What a subject's case says now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
@@ -24,6 +27,8 @@ pub(super) enum Finding {
     Pending,
     /// Between the marks, and asking did not settle it. Nobody waits for it any more.
     Contested,
+    /// So many found it gone that it is, but somebody reached it of late, by some way: it isn't urgent.
+    HalfDead,
     Gone,
 }
 
@@ -51,6 +56,10 @@ pub(super) struct Case {
     pub unstable_since: Option<Instant>,
     pub poll: Option<Poll>,
     pub declared_at: Option<Instant>,
+    /// When somebody last reached it in spite of its accusers.
+    reached_at: Option<Instant>,
+    /// It was gone while it was reached, and has not been clear since.
+    half_dead: bool,
     /// What its observers agree on of its agent; up again once nobody finds any trouble.
     pub agent: AgentState,
     /// What they agree on by now, and since when, if that is something else.
@@ -76,6 +85,10 @@ impl Case {
                 None => AgentState::Up,
             },
         );
+        if tally.is_reached() {
+            self.reached_at = Some(at);
+        }
+        self.half_dead &= tally.standing() != Standing::Clear;
         if tally.standing() != Standing::Unstable {
             (self.unstable_since, self.poll) = (None, None);
             if tally.standing() == Standing::Clear {
@@ -120,13 +133,33 @@ impl Case {
     }
 
     /// An answer of somebody who wasn't asked counts for nothing.
-    pub fn answered(&mut self, observer: NodeId, hears: bool) {
+    pub fn answered(&mut self, at: Instant, observer: NodeId, hears: bool) {
         if let Some(poll) = self.poll.as_mut().filter(|poll| poll.asked.contains(&observer)) {
             poll.answers.insert(observer, hears);
+            self.reached_at = if hears { Some(at) } else { self.reached_at };
         }
     }
 
     pub fn finding(&self, at: Instant, tally: &Tally, timing: &Timing) -> Finding {
+        let counted = self.counted(at, tally, timing);
+        let reached = self.reached_at.is_some_and(|reached| at.since(reached) < REACHED_LASTS);
+        match counted {
+            Finding::Gone if reached => Finding::HalfDead,
+            Finding::Pending | Finding::Contested
+                if self.half_dead && reached && tally.is_accused_by_most() =>
+            {
+                Finding::HalfDead
+            }
+            counted => counted,
+        }
+    }
+
+    /// Once half dead it stays so until it is clear: at each moment other observers happen to reach it.
+    pub fn remember(&mut self, finding: Finding) {
+        self.half_dead |= finding == Finding::HalfDead;
+    }
+
+    fn counted(&self, at: Instant, tally: &Tally, timing: &Timing) -> Finding {
         match (tally.standing(), &self.poll) {
             (Standing::Clear, _) => Finding::Nothing,
             (Standing::Gone, _) => Finding::Gone,

@@ -15,6 +15,7 @@
 
 mod case;
 mod marks;
+mod patience;
 mod reports;
 mod roster;
 mod tally;
@@ -26,12 +27,14 @@ pub use verdict::Verdict;
 
 use crate::{
     ids::{Incarnation, NodeId},
+    lease::{Groups, is_majority},
     membership::{AgentState, LocalHealth, Report, View},
     time::Instant,
     timing::Timing,
 };
 use case::{Case, Finding};
 use core::time::Duration;
+use patience::Patience;
 use reports::Reports;
 use roster::Roster;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +61,8 @@ pub enum Event {
     View(View),
     /// What the ledger has of agents, as it changes: how long one may be down, and which of them aren't up.
     Agents { timeout: Duration, down: BTreeMap<NodeId, AgentState> },
+    /// Who votes by the newest configuration; two groups while it is joint. Until it comes nobody is dead.
+    Voters(Groups),
     /// Whether this process leads.
     Leading(bool),
     /// As `membership::Event::Late`.
@@ -96,9 +101,11 @@ pub struct Cut {
     reports: Reports,
     /// Of those of whom anything is said, or was and must be taken back. Only of the living.
     cases: BTreeMap<NodeId, Case>,
+    voters: Groups,
     leading_since: Option<Instant>,
     /// Since when somebody is gone while others may follow.
     gone_since: Option<Instant>,
+    patience: Patience,
     agent_timeout: Duration,
     agents_down: BTreeMap<NodeId, AgentState>,
 }
@@ -114,8 +121,10 @@ impl Cut {
             roster: Roster::default(),
             reports: Reports::default(),
             cases: BTreeMap::new(),
+            voters: Groups::new(),
             leading_since: None,
             gone_since: None,
+            patience: Patience::default(),
             agent_timeout: AGENT_TIMEOUT,
             agents_down: BTreeMap::new(),
         }
@@ -138,11 +147,12 @@ impl Cut {
             }
             Event::PollAnswer { observer, subject, hears } => {
                 if let Some(case) = self.cases.get_mut(&subject) {
-                    case.answered(observer, hears);
+                    case.answered(at, observer, hears);
                 }
             }
             Event::View(view) => self.commit(&view),
             Event::Agents { timeout, down } => (self.agent_timeout, self.agents_down) = (timeout, down),
+            Event::Voters(groups) => self.voters = groups,
             Event::Leading(true) => _ = self.leading_since.get_or_insert(at),
             Event::Leading(false) => self.step_down(),
             Event::Late(_) => {}
@@ -151,6 +161,7 @@ impl Cut {
 
     fn step_down(&mut self) {
         (self.leading_since, self.gone_since) = (None, None);
+        self.patience.over();
         for case in self.cases.values_mut() {
             (case.poll, case.declared_at, case.said) = (None, None, None);
         }
@@ -244,18 +255,28 @@ impl Cut {
 
     /// Declares all who are gone, once nobody is left who may still turn out to belong to them.
     fn declare(&mut self, at: Instant, tallies: &BTreeMap<NodeId, Tally>, effects: &mut Vec<Effect>) {
-        let (mut due, mut pending) = (Vec::new(), false);
+        let (mut due, mut half_dead, mut pending) = (Vec::new(), Vec::new(), false);
         for (&node, tally) in tallies.iter().filter(|(node, _)| **node != self.me) {
-            let case = &self.cases[&node];
-            match case.finding(at, tally, &self.timing) {
+            let case = self.cases.get_mut(&node).expect("every tally has its case");
+            let finding = case.finding(at, tally, &self.timing);
+            case.remember(finding);
+            let unsaid = case.is_unsaid(at, &self.timing);
+            match finding {
                 Finding::Pending => pending = true,
-                Finding::Gone => due.extend(case.is_unsaid(at, &self.timing).then_some(node)),
+                Finding::HalfDead => half_dead.extend(unsaid.then_some(node)),
+                Finding::Gone => due.extend(unsaid.then_some(node)),
                 Finding::Nothing | Finding::Contested => {
                     let timed_out = self.agent_timed_out(at, node, tally);
-                    due.extend((timed_out && case.is_unsaid(at, &self.timing)).then_some(node));
+                    due.extend((timed_out && unsaid).then_some(node));
                 }
             }
         }
+        let ripe = self.patience.ends(at, &half_dead);
+        if ripe || !due.is_empty() {
+            // Whatever is decided now, they go along.
+            due.append(&mut half_dead);
+        }
+        self.keep_confirmable(&mut due);
         if due.is_empty() {
             self.gone_since = None;
             return;
@@ -271,11 +292,27 @@ impl Cut {
             return;
         }
         self.gone_since = None;
+        self.patience.over();
         let verdicts = due.iter().map(|&node| self.verdict(at, node, &tallies[&node])).collect();
         for node in due {
             self.cases.get_mut(&node).expect("who is due has a case").declared_at = Some(at);
         }
         effects.push(Effect::Declare(verdicts));
+    }
+
+    /// Leaves those whose death can be confirmed: without all who are called dead a majority of the voters must live.
+    /// Else the decision can't be committed, or is by the help of one whom it calls dead, and so is wrong.
+    fn keep_confirmable(&self, due: &mut Vec<NodeId>) {
+        let confirms = |due: &[NodeId], voter: NodeId| {
+            let said = self.cases.get(&voter).is_some_and(|case| case.declared_at.is_some());
+            self.roster.get(voter).is_some() && !said && !due.contains(&voter)
+        };
+        if !is_majority(&self.voters, |voter| confirms(due, voter)) {
+            due.retain(|node| !self.voters.iter().any(|group| group.contains(node)));
+            if !is_majority(&self.voters, |voter| confirms(due, voter)) {
+                due.clear();
+            }
+        }
     }
 
     /// Whether the node's agent has been down for too long, as far as those know who find it so.
@@ -290,7 +327,7 @@ impl Cut {
     fn verdict(&self, at: Instant, node: NodeId, tally: &Tally) -> Verdict {
         let (witness, case) = (self.witness(at), &self.cases[&node]);
         match case.finding(at, tally, &self.timing) {
-            Finding::Gone => witness.host_gone(node, tally, case),
+            Finding::Gone | Finding::HalfDead => witness.host_gone(node, tally, case),
             _ => witness.agent_gone(node, tally, case.agent, self.agent_timeout),
         }
     }

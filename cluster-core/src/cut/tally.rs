@@ -71,6 +71,15 @@ impl Tally {
         !self.accusers.is_empty() || !self.agent.is_empty()
     }
 
+    pub fn is_accused_by_most(&self) -> bool {
+        self.accusers.len() + self.implied.len() > self.host_lives.len() + self.others.len()
+    }
+
+    /// Whether somebody reaches it by some way, and others don't. That its host lives without its agent is another matter.
+    pub fn is_reached(&self) -> bool {
+        !self.accusers.is_empty() && self.host_lives.len() > self.agent.len()
+    }
+
     /// Whether it is gone by what the others answered, true for hearing it. Who is silent abstains; who is silent and
     /// accused counts as gone.
     pub fn gone_by_poll(&self, answers: &BTreeMap<NodeId, bool>) -> bool {

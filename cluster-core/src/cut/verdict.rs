@@ -39,6 +39,10 @@ impl Witness<'_> {
         let mut evidence = vec![self.accusation(node, tally, last_seen)];
         evidence.extend(self.helpers(node, tally));
         evidence.extend(self.stream_end(node, &tally.accusers));
+        if tally.is_reached() {
+            let names = self.roster.names(&tally.host_lives);
+            evidence.push(format!("{names} reached it at times: most of its packets are lost"));
+        }
         if !tally.implied.is_empty() {
             let names = self.roster.names(&tally.implied);
             evidence.push(format!("{names} should watch it, and are found gone themselves"));

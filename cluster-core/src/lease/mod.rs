@@ -18,7 +18,7 @@ pub use guard::{KILL_BEFORE, Page, accept, has_room, kill_at};
 pub use holder::{Effect, Event, Grant, Holder, Renewal};
 pub use lost::{Loss, Lost, Observed};
 pub use promise::Collector;
-pub use quorum::Groups;
+pub use quorum::{Groups, is_majority};
 
 use core::time::Duration;
 

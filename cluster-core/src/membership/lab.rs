@@ -164,6 +164,8 @@ impl Lab {
 
     pub fn lead(&mut self, host: usize, leads: bool) {
         let now = self.now;
+        let voters = vec![(0..self.hosts.len().min(3)).map(id).collect()];
+        self.hosts[host].cut.step(now, cut::Event::Voters(voters), &mut Vec::new());
         self.hosts[host].cut.step(now, cut::Event::Leading(leads), &mut Vec::new());
     }
 

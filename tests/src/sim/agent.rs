@@ -177,6 +177,7 @@ impl Agent {
         let mut effects = Vec::new();
         membership.step(now, membership::Event::View(Arc::new(Roll::of(&view))), &mut effects);
         cut.step(now, cut::Event::View(view), &mut Vec::new());
+        cut.step(now, cut::Event::Voters(vec![who.voters.clone()]), &mut Vec::new());
         let mut book = Book::new(who.node, now);
         book.step(now, Fact::Installed { ledger: &snapshot });
         book.step(now, Fact::Configured { at: VOTER_CONFIG, voters: &vec![who.voters.clone()] });

@@ -33,6 +33,7 @@ impl Node {
             self.news = true;
             let groups = self.groups();
             self.lead(|leader, ledger, live| leader.voters(now, ledger, live, &groups));
+            self.cut(now, cut::Event::Voters(groups));
             self.grant();
         }
     }

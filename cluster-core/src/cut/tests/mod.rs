@@ -2,7 +2,9 @@
 //! that a person can read.
 
 mod agents;
+mod half_dead;
 mod outages;
+mod quorum;
 mod twin;
 mod unsure;
 
@@ -63,7 +65,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// n1 of so many members judges; it doesn't lead yet.
+    /// n1 of so many members judges; it doesn't lead yet. The first three vote; of two, only n1.
     pub fn of(count: u64) -> Self {
         let mut bench = Self {
             cut: Cut::new(NodeId(1), LAN, Instant::ZERO),
@@ -76,6 +78,8 @@ impl Bench {
             answering: false,
         };
         bench.view();
+        let voters = if count > 2 { "n1 n2 n3" } else { "n1" };
+        bench.act(&format!("voters {voters}"));
         bench
     }
 
@@ -189,6 +193,11 @@ impl Bench {
         match verb {
             "lead" => self.step(Event::Leading(true)),
             "answering" => self.answering = true,
+            // One group, or the two of a joint configuration.
+            "voters" => {
+                let groups = rest.split('|').map(|group| nodes(group).into_iter().collect());
+                self.step(Event::Voters(groups.collect()));
+            }
             "follow" => self.step(Event::Leading(false)),
             "mute" => {
                 nodes(rest).iter().for_each(|n| self.speakers.get_mut(n).expect("a member").mute = true)

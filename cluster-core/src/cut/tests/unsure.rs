@@ -16,7 +16,7 @@ fn the_others_decide_what_stays_between_the_marks() {
          2000 n1-n6: n11 well
          9000 until",
     );
-    // The same, and four fifths of those who answer don't hear it. It goes.
+    // The same, and four fifths of those who answer don't hear it. It goes, and nobody is in a hurry about it.
     let bench = check(
         11,
         "0 lead
@@ -25,12 +25,19 @@ fn the_others_decide_what_stays_between_the_marks() {
          1350 => ask n7 n8 n9 n10 about n11
          1360 n7 n8: n11 unheard
          1370 n9: n11 heard
-         1700 => dead n11
-         1800 dead n11
+         2350 => ask n7 n8 n9 n10 about n11
+         2360 n7 n8: n11 unheard
+         2370 n9: n11 heard
+         3350 => ask n7 n8 n9 n10 about n11
+         4350 => ask n7 n8 n9 n10 about n11
+         5350 => ask n7 n8 n9 n10 about n11
+         6350 => ask n7 n8 n9 n10 about n11
+         6700 => dead n11
+         6800 dead n11
          9000 until",
     );
-    let polled = "of 4 others, asked by the leader, 1 heard it and 2 didn't";
-    assert!(bench.deaths[0][0].evidence.iter().any(|line| line == polled));
+    let polled = |line: &String| line.starts_with("of 4 others, asked by the leader, ");
+    assert!(bench.deaths[0][0].evidence.iter().any(polled));
 }
 
 #[test]

@@ -96,8 +96,22 @@ impl World {
             Fault::Side(node, side) => {
                 self.net.ports[node as usize].side = side;
                 self.nodes[node as usize].faulty |= side != 0;
+                self.note_cut_off();
             }
             Fault::LossAll(loss) => self.net.loss = percent(loss),
+        }
+    }
+
+    /// Whoever isn't on the side with most of the voters, if there is one, is cut off from all who can decide.
+    fn note_cut_off(&mut self) {
+        let side = |node: u32| self.net.ports[node as usize].side;
+        let voters = &self.office.voters;
+        let votes = |of: u8| voters.iter().filter(|v| side(**v) == of).count();
+        let Some(deciding) = voters.iter().map(|v| side(*v)).find(|s| votes(*s) > voters.len() / 2) else {
+            return;
+        };
+        for node in 0..self.options.nodes {
+            self.nodes[node as usize].faulty |= self.net.ports[node as usize].side != deciding;
         }
     }
 

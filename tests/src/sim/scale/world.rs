@@ -379,6 +379,8 @@ impl World {
         let life = n.life;
         if self.office.voters.contains(&node) {
             self.nodes[node as usize].cut = Some(Box::new(cut::Cut::new(id(node), TIMING, clock)));
+            let voters = self.office.voters.iter().map(|voter| id(*voter)).collect();
+            self.cut_step(node, cut::Event::Voters(vec![voters]));
         }
         let first = self.rng.between(1, self.tick);
         self.queue.push(now + first, What::Tick { node, life });
