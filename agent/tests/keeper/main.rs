@@ -5,283 +5,35 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod node;
+mod peer;
+
 use cluster_core::{
-    ids::{BootId, ClusterId, LeaseEpoch, LogId, NodeId, SessionId},
-    lease::{Grant, Renewal, Verdict},
+    ids::NodeId,
+    lease::{Renewal, Verdict},
     membership::AgentState,
     timing::LAN,
 };
 use holdfast::{
     clock,
     keeper::{
-        datagram::{self, DATAGRAM_MAX, Kind, Message},
+        datagram::{self, Kind, Message},
         handle::{Keeper, KeeperError, KeeperEvent, Setup},
-        protocol::{Issued, Route, Tell, ToAgent, ToKeeper},
+        protocol::{Tell, ToAgent, ToKeeper},
         secret::Secret,
-        state::State,
     },
     wire::convert::RenewalAnswer,
-    workload::{page::PageReader, sys::ProcessId},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use node::*;
+use peer::*;
+use rustix::process::Signal;
 use std::{
     fs,
-    net::{SocketAddr, UdpSocket},
+    net::UdpSocket,
     path::PathBuf,
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
-
-const ME: NodeId = NodeId(0x11);
-const PEER: NodeId = NodeId(0x22);
-const CLUSTER: ClusterId = ClusterId(5);
-const EPOCH: LeaseEpoch = LeaseEpoch(7);
-/// Nothing that is waited for takes nearly so long, unless it never comes.
-const PATIENCE: Duration = Duration::from_secs(20);
-const FEED_EVERY: Duration = Duration::from_millis(200);
-
-/// One node: a directory, and an agent's hand on its keeper.
-struct Node {
-    dir: tempfile::TempDir,
-    setup: Setup,
-    keeper: Option<Keeper>,
-    events: mpsc::Receiver<KeeperEvent>,
-    tell: Tell,
-}
-
-fn free_port() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-impl Node {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let guards = dir.path().join("guards");
-        fs::create_dir(&guards).unwrap();
-        let setup = Setup {
-            exe: PathBuf::from(env!("CARGO_BIN_EXE_holdfast")),
-            node: ME,
-            boot: clock::boot_id().unwrap(),
-            listen: free_port(),
-            secret: Secret::load_or_make(&guards).unwrap(),
-            dir: guards,
-        };
-        let (keeper, events) = attach(&setup).await;
-        let tell = Tell { profile: LAN.name.into(), cluster: Some(CLUSTER), ..Tell::default() };
-        Self { dir, setup, keeper: Some(keeper), events, tell }
-    }
-
-    fn keeper(&self) -> &Keeper {
-        self.keeper.as_ref().unwrap()
-    }
-
-    fn feed(&self) {
-        self.keeper().send(&ToKeeper::Tell(self.tell.clone()));
-    }
-
-    /// The agent is gone, as if it had been killed.
-    async fn lose_agent(&mut self) {
-        self.keeper = None;
-        while self.events.recv().await.is_some() {}
-    }
-
-    async fn next_agent(&mut self) {
-        assert!(self.keeper.is_none());
-        let (keeper, events) = attach(&self.setup).await;
-        (self.keeper, self.events) = (Some(keeper), events);
-    }
-
-    fn process(&self) -> ProcessId {
-        State::read(&self.setup.dir).unwrap().unwrap().process
-    }
-
-    /// Feeds until the keeper says what `pick` looks for.
-    async fn hear<T>(&mut self, pick: impl Fn(&KeeperEvent) -> Option<T>) -> T {
-        let give_up = Instant::now() + PATIENCE;
-        while Instant::now() < give_up {
-            self.feed();
-            let until = tokio::time::Instant::now() + FEED_EVERY;
-            while let Ok(Some(event)) = tokio::time::timeout_at(until, self.events.recv()).await {
-                if let Some(found) = pick(&event) {
-                    return found;
-                }
-            }
-        }
-        panic!("the keeper never said it");
-    }
-
-    /// This node alone votes.
-    fn grant_to_itself(&mut self) {
-        self.grant_with(vec![ME]);
-    }
-
-    fn grant_with(&mut self, voters: Vec<NodeId>) {
-        self.tell.issued = Issued::Granted(Grant {
-            epoch: EPOCH,
-            voters: vec![voters.into_iter().collect()],
-            voter_config: LogId { term: 1, index: 2 },
-            lease: LAN.lease,
-        });
-        self.tell.wanted = Some(true);
-    }
-
-    async fn asked_itself(&mut self) -> Renewal {
-        self.hear(|event| match event {
-            KeeperEvent::Said(ToAgent::Asked { from: None, renewal, .. }) => Some(*renewal),
-            _ => None,
-        })
-        .await
-    }
-
-    fn acknowledge(&self, r: &Renewal) {
-        let (session, nonce) = (r.session, r.nonce);
-        let answer = RenewalAnswer { voter: ME, session, nonce, verdict: Verdict::Acked };
-        self.keeper().send(&ToKeeper::Heard(answer));
-    }
-
-    /// What guards of this node go by.
-    fn has_lease(&self) -> bool {
-        let page = PageReader::open(&self.setup.dir, EPOCH);
-        page.is_ok_and(|p| p.read().is_ok_and(|content| !content.deadline.is_over(clock::now())))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Ends the keeper too, when a test has failed.
-        if let Ok(Some(state)) = State::read(&self.setup.dir)
-            && state.process.is_alive().unwrap_or(false)
-        {
-            signal(state.process, Signal::KILL);
-        }
-        let _keep = &self.dir;
-    }
-}
-
-async fn attach(setup: &Setup) -> (Keeper, mpsc::Receiver<KeeperEvent>) {
-    let (told, events) = mpsc::channel(4_096);
-    (Keeper::start(setup.clone(), told).await.unwrap(), events)
-}
-
-fn signal(process: ProcessId, signal: Signal) {
-    kill_process(Pid::from_raw(process.pid.cast_signed()).unwrap(), signal).unwrap();
-}
-
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < give_up, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn is_alive(process: ProcessId) -> bool {
-    process.is_alive().unwrap()
-}
-
-/// Another node, as far as datagrams tell.
-struct Peer {
-    socket: UdpSocket,
-    to: SocketAddr,
-    secret: Secret,
-    /// Under which it seals.
-    keepers: Secret,
-}
-
-impl Peer {
-    fn of(node: &Node) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let keepers = node.setup.secret.clone();
-        Self { socket, to: node.setup.listen, secret: Secret::new([9; 32]), keepers }
-    }
-
-    fn ask(&self, message: &Message) -> Vec<u8> {
-        let key = self.keepers.key_for(PEER, ME);
-        let datagram = datagram::seal(&key, self.keepers.id(), PEER, ME, message);
-        self.socket.send_to(&datagram, self.to).unwrap();
-        datagram
-    }
-
-    fn receive(&self) -> Option<(Vec<u8>, SocketAddr)> {
-        let mut buffer = [0; DATAGRAM_MAX];
-        let (length, from) = self.socket.recv_from(&mut buffer).ok()?;
-        Some((buffer[..length].to_vec(), from))
-    }
-
-    /// The keeper's answer to one probe.
-    fn probe(&self, nonce: u64) -> Option<AgentState> {
-        self.ask(&Message::Probe { nonce });
-        let (answer, _) = self.receive()?;
-        match datagram::open(&self.keepers.key_for(PEER, ME), &answer).unwrap().1 {
-            Message::ProbeAnswer { nonce: of, agent } if of == nonce => Some(agent),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn until_agent_is(&self, state: AgentState) {
-        let mut nonce = 100;
-        until(&format!("a probe to be answered with {state:?}"), || {
-            nonce += 1;
-            self.probe(nonce) == Some(state)
-        })
-        .await;
-    }
-
-    /// How its own keeper is reached, as the node's agent would have learnt it.
-    fn route(&self) -> Route {
-        let (key, key_id) = (self.secret.key_for(ME, PEER), self.secret.id());
-        Route { voter: PEER, key, key_id, addresses: vec![self.socket.local_addr().unwrap()] }
-    }
-
-    /// The next renewal that comes here, and where its answer goes.
-    fn renewal(&self) -> Option<(Renewal, SocketAddr)> {
-        let (datagram, from) = self.receive()?;
-        match datagram::open(&self.secret.key_for(ME, PEER), &datagram).unwrap().1 {
-            Message::Renewal { cluster, renewal } if cluster == CLUSTER => Some((renewal, from)),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn acknowledge(&self, r: &Renewal, to: SocketAddr) {
-        let (session, nonce) = (r.session, r.nonce);
-        let answer =
-            Message::RenewalAnswer(RenewalAnswer { voter: PEER, session, nonce, verdict: Verdict::Acked });
-        let datagram = datagram::seal(&self.secret.key_for(ME, PEER), self.secret.id(), PEER, ME, &answer);
-        self.socket.send_to(&datagram, to).unwrap();
-    }
-
-    /// Votes, alone, for so long; returns the session that renewed.
-    fn vote_for(&self, time: Duration) -> Option<SessionId> {
-        let (end, mut session) = (Instant::now() + time, None);
-        while Instant::now() < end {
-            if let Some((renewal, from)) = self.renewal() {
-                session = Some(renewal.session);
-                self.acknowledge(&renewal, from);
-            }
-        }
-        session
-    }
-}
-
-fn renewal_of_peer(nonce: u64) -> Renewal {
-    Renewal {
-        node: PEER,
-        epoch: LeaseEpoch(3),
-        boot: BootId(4),
-        session: SessionId(5),
-        nonce,
-        voter_config: LogId { term: 1, index: 2 },
-        lease_ms: 2_000,
-    }
-}
-
-fn asked_by_datagram(event: &KeeperEvent) -> Option<(SocketAddr, Renewal)> {
-    match event {
-        KeeperEvent::Said(ToAgent::Asked { from: Some(from), renewal, .. }) => Some((*from, *renewal)),
-        _ => None,
-    }
-}
 
 #[tokio::test]
 async fn it_says_how_its_agent_is() {
