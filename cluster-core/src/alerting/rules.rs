@@ -132,11 +132,13 @@ fn raised(dedup_key: String, draft: Draft) -> Body {
 }
 
 impl Look<'_> {
-    /// `key` holds. True once it did so for `wait`, by this leader's clock; `hint`: how long by the ledger's times.
-    fn holds_for(&mut self, key: &str, wait: Duration, hint: Option<u64>) -> bool {
+    /// `key` holds. True once it did so for `wait`: for `age_ms` by the ledger's times when this leader saw it first, and
+    /// by its own clock since, as the ledger's stands while nothing is written.
+    fn holds_for(&mut self, key: &str, wait: Duration, age_ms: Option<u64>) -> bool {
         self.holding.insert(key.to_owned());
-        let since = *self.since.entry(key.to_owned()).or_insert(self.now);
-        self.now.since(since) >= wait || hint.is_some_and(|ms| u128::from(ms) >= wait.as_millis())
+        let age = Duration::from_millis(age_ms.unwrap_or_default());
+        let since = *self.since.entry(key.to_owned()).or_insert(self.now - age);
+        self.now.since(since) >= wait || age >= wait
     }
 
     /// By the ledger's clock, which only moves when something is written: a lower bound.

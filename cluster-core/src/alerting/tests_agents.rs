@@ -38,6 +38,18 @@ fn an_agent_that_is_down_for_ten_seconds_is_an_alert_and_up_again_is_its_end() {
 }
 
 #[test]
+fn the_ten_seconds_count_from_when_the_agent_was_last_heard() {
+    let (mut play, host) = shop();
+    play.run(10_000);
+    // A stalled one is told of only once it stood so for a while; and nothing else is written meanwhile.
+    play.agent_is_since(4_000, &host, AgentState::Stalled);
+    play.run(5_900);
+    assert!(play.told.is_empty(), "{:?}", play.told);
+    play.run(300);
+    assert_eq!(play.told.len(), 1, "{:?}", play.told);
+}
+
+#[test]
 fn a_short_trouble_is_nobodys_alert() {
     let (mut play, host) = shop();
     for _ in 0..5 {

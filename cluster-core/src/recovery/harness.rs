@@ -347,10 +347,15 @@ impl Play {
 
     /// What enough observers found of its agent.
     pub fn agent_is(&mut self, name: &str, state: AgentState) {
+        self.agent_is_since(0, name, state);
+    }
+
+    /// Its agent was last heard so long ago.
+    pub fn agent_is_since(&mut self, ago_ms: u64, name: &str, state: AgentState) {
         let node = self.id(name);
         let incarnation = self.ledger.nodes[&node].incarnation;
         let (since, observers, evidence) =
-            (WallTime(WALL + self.now), vec![], vec!["n1: so it is".to_owned()]);
+            (WallTime(WALL + self.now - ago_ms), vec![], vec!["n1: so it is".to_owned()]);
         self.commit(Body::AgentState { node, incarnation, state, since, observers, evidence });
     }
 
