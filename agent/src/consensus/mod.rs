@@ -28,6 +28,7 @@ pub use error::{ConsensusError, ProposeError, TransportError};
 pub use settings::{COMMAND_BYTES, MESSAGE_BYTES, PROPOSALS_IN_FLIGHT, Settings, Store, Timings};
 pub use status::{Role, Status};
 
+use crate::limits::LEADER_SILENT_FOR;
 use crate::storage::{
     StorageError, files,
     log::{LogFile, Recovered},
@@ -225,17 +226,19 @@ impl Consensus {
     }
 
     /// Who leads, as far as this node can tell. None as well when it leads itself and no majority of several voters has
-    /// acknowledged that for so long: then others may lead by now, or nobody can.
+    /// acknowledged that for `LEADER_SILENT_FOR`: then others may lead by now, or nobody can.
     #[must_use]
-    pub fn leader(&self, unheard_for: Duration) -> Option<NodeId> {
-        let status = self.status();
-        let leader = status.leader?;
-        if leader != self.inner.settings.node || status.voters.len() <= 1 {
+    pub fn leader(&self) -> Option<NodeId> {
+        let (leader, alone) = {
+            let status = self.inner.status.borrow();
+            (status.leader?, status.voters.len() <= 1)
+        };
+        if leader != self.inner.settings.node || alone {
             return Some(leader);
         }
         let metrics = self.inner.raft.metrics();
         let acked = metrics.borrow_watched().last_quorum_acked.as_deref().copied();
-        acked.is_some_and(|at| at.elapsed() < unheard_for).then_some(leader)
+        acked.is_some_and(|at| at.elapsed() < LEADER_SILENT_FOR).then_some(leader)
     }
 
     #[must_use]

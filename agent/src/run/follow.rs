@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     consensus::{Consensus, Status},
-    limits::LEADER_SILENT_FOR,
     shared::{Live, LiveState},
     wire::{
         client::Peers,
@@ -103,7 +102,7 @@ fn said(status: &Status) -> (Option<NodeId>, u64, Option<LogId>) {
 fn beat(consensus: &Consensus) -> FollowItem {
     let s = consensus.status();
     FollowItem::Beat {
-        leader: consensus.leader(LEADER_SILENT_FOR),
+        leader: consensus.leader(),
         term: s.term,
         config: s.voter_config.unwrap_or_default(),
         voters: s.voters,

@@ -27,7 +27,7 @@ use crate::{
     consensus::{self, Consensus},
     http::Pulse,
     keeper::{self, prober::Prober},
-    limits::{DIALS_IN_FLIGHT, LEADER_SILENT_FOR, LOOP_QUEUE},
+    limits::{DIALS_IN_FLIGHT, LOOP_QUEUE},
     shared::{Identity, Live},
     wire::{client::Peers, gossip::Ear},
     workload::spec::GuardEvent,
@@ -35,7 +35,7 @@ use crate::{
 use cluster_core::{
     cut::{self, Cut},
     ids::{BootId, LogId, NodeId, ViewEpoch},
-    ledger::{AgentState, Event, Ledger, NodeProfile},
+    ledger::{AgentState, Event, Ledger, NodeProfile, Settings},
     membership::{self, DialOutcome, MemberRecord, Membership, Opinion, Roll, Trouble, View, tick_every},
     recovery::{self, LiveView},
     time::Instant,
@@ -350,7 +350,7 @@ impl Node {
             members: &self.members,
             connected: self.edges.connected(),
             status: &self.p.consensus.status(),
-            elected: self.p.consensus.leader(LEADER_SILENT_FOR),
+            elected: self.p.consensus.leader(),
             heard: &self.p.heard.borrow(),
             voters: &self.voters,
             replica: &self.p.replica,
@@ -362,8 +362,8 @@ impl Node {
 }
 
 fn agent_timeout(ledger: &Ledger) -> Duration {
-    let settings = ledger.cluster.as_ref().map(|c| c.settings.clone()).unwrap_or_default();
-    Duration::from_millis(settings.agent_timeout_ms)
+    let committed = ledger.cluster.as_ref().map(|c| c.settings.agent_timeout_ms);
+    Duration::from_millis(committed.unwrap_or_else(|| Settings::default().agent_timeout_ms))
 }
 
 /// Changes whenever what gossip needs of the ledger's nodes does.

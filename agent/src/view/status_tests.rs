@@ -79,7 +79,7 @@ fn an_agent_that_is_down_degrades_and_its_workloads_do_not() {
     assert!(said(&status, "The agent of n2 says nothing, but its host answers"), "{:?}", status.reasons);
     assert!(!said(&status, "isn't heard"), "{:?}", status.reasons);
     assert_eq!(status.workloads[0].running, 1);
-    // Without a leader gossip's word is the newer one.
+    // Without a leader what this agent found by itself is the newer.
     stage.live.leader = None;
     stage.live.members.get_mut(&NodeId(2)).expect("listed").agent = AgentState::Gone;
     assert_eq!(stage.view().status(false).nodes[1].agent(), v1::AgentState::Gone);

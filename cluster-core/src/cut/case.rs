@@ -136,7 +136,9 @@ impl Case {
     pub fn answered(&mut self, at: Instant, observer: NodeId, hears: bool) {
         if let Some(poll) = self.poll.as_mut().filter(|poll| poll.asked.contains(&observer)) {
             poll.answers.insert(observer, hears);
-            self.reached_at = if hears { Some(at) } else { self.reached_at };
+            if hears {
+                self.reached_at = Some(at);
+            }
         }
     }
 

@@ -1,17 +1,15 @@
 //! A majority of the voters' agents is killed or frozen: the one that is left must not call them there.
 
-use super::{SETTLES, in_lab};
+use super::{SETTLES, THREE_HERE, in_lab};
 use crate::lab::{
-    Lab, LabError, Plan,
+    Lab, LabError,
     report::{Report, Run},
     state::Status,
 };
 use std::time::Instant;
 
-const THREE: Plan = Plan { hosts: 3, expect: 3, namespaces: false };
-
 pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
-    in_lab(THREE, |lab| {
+    in_lab(THREE_HERE, |lab| {
         for round in 0..count {
             let done = without_a_majority(lab, round)?;
             report.add(done);

@@ -273,6 +273,9 @@ const FIVE: Plan = Plan { hosts: 5, expect: 5, namespaces: true };
 /// Five hosts, three of them voters.
 const THREE_OF_FIVE: Plan = Plan { hosts: 5, expect: 3, namespaces: true };
 
+/// Three founders on this host's own loopback: needs no namespaces.
+const THREE_HERE: Plan = Plan { hosts: 3, expect: 3, namespaces: false };
+
 /// So many hosts, all founders.
 const fn of(hosts: usize) -> Plan {
     Plan { hosts, expect: hosts, namespaces: true }

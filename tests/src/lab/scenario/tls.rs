@@ -1,18 +1,17 @@
 //! Who isn't of the cluster's authority gets nothing: no answer, no membership.
 
-use super::in_lab;
+use super::{THREE_HERE, in_lab};
 use crate::lab::{
-    LabError, Plan,
+    LabError,
     certificates::Authority,
     report::{Report, Run},
 };
 
-const THREE: Plan = Plan { hosts: 3, expect: 3, namespaces: false };
 /// The command line's exit code when no agent answers.
 const NO_ANSWER: i32 = 3;
 
 pub fn run(report: &mut Report, _count: usize) -> Result<(), LabError> {
-    in_lab(THREE, |lab| {
+    in_lab(THREE_HERE, |lab| {
         let mut run = Run::new("a client's certificates");
         let ours = lab.authority.issue(&["another-client"])?;
         let known = lab.cli_as(&ours, 0, &["status"])?;

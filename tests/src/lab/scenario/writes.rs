@@ -1,8 +1,8 @@
 //! Three agents are killed all at once while clients write; what was acknowledged must be there afterwards.
 
-use super::{SETTLES, in_lab};
+use super::{SETTLES, THREE_HERE, in_lab};
 use crate::lab::{
-    Lab, LabError, Plan,
+    Lab, LabError,
     report::{Report, Run},
 };
 use std::{
@@ -14,12 +14,11 @@ use std::{
     time::Instant,
 };
 
-const THREE: Plan = Plan { hosts: 3, expect: 3, namespaces: false };
 /// Writes that are acknowledged before the agents die, in the middle of the next ones.
 const WRITES: usize = 8;
 
 pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
-    in_lab(THREE, |lab| {
+    in_lab(THREE_HERE, |lab| {
         let mut acknowledged = BTreeSet::new();
         for round in 0..count {
             let done = kill_during_writes(lab, round, &mut acknowledged)?;
