@@ -5,7 +5,11 @@ use holdfast::{
     config::AgentConfig,
     demo, keeper, run, telemetry, workload,
 };
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode, time::Duration};
+
+/// What still blocks on the disk when the agent has ended may take so long, and holds up nothing after that: what must
+/// be on disk was waited for before, and the next agent has one lease time to come back.
+const LAST_CALLS: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -37,7 +41,9 @@ fn agent(config: AgentConfig) -> ExitCode {
             return failed(&format!("can't start the runtime: {error}; raise the limit of threads"));
         }
     };
-    match runtime.block_on(run::agent(config)) {
+    let ended = runtime.block_on(run::agent(config));
+    runtime.shutdown_timeout(LAST_CALLS);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error.to_string()),
     }

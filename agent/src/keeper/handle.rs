@@ -186,7 +186,8 @@ impl Core {
             }
             self.hear(&link, &events).await;
             *self.link() = None;
-            if self.retired.load(Ordering::Relaxed) {
+            // Nobody listens any more: the agent is ending, and the keeper stays for the next one.
+            if self.retired.load(Ordering::Relaxed) || events.is_closed() {
                 return;
             }
             let process = link.process;
@@ -205,7 +206,7 @@ impl Core {
         }
     }
 
-    /// Returns when the connection is over.
+    /// Returns when the connection is over, or when nobody listens any more.
     async fn hear(&self, link: &Link, events: &mpsc::Sender<KeeperEvent>) {
         let mut buffer = [0; PACKET_MAX];
         loop {

@@ -135,7 +135,7 @@ async fn a_killed_guard_takes_its_tree_along() {
     let (_, guard) = rig.run(&spec).await;
     rig.until_stamped().await;
     signal(guard, rustix::process::Signal::KILL);
-    assert_eq!(rig.ended().await, killed(Cause::GuardLost));
+    assert_eq!(rig.proven_end().await, killed(Cause::GuardLost).0);
     assert_eq!(alive(&spec), [0; 0]);
     assert!(!left_cgroup(&spec, &rig));
     assert!(matches!(rig.state(&spec).phase, Phase::Ended { .. }), "on disk before it was told");

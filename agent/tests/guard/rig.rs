@@ -140,6 +140,16 @@ impl Rig {
         }
     }
 
+    /// An end of which nobody but the kernel can tell is first told unproven when its proof takes long; this waits for it.
+    pub async fn proven_end(&mut self) -> Outcome {
+        loop {
+            let (outcome, confirmed) = self.ended().await;
+            if confirmed {
+                return outcome;
+            }
+        }
+    }
+
     /// Starts it, and waits until it runs: its host pid and its guard's.
     pub async fn run(&mut self, spec: &GuardSpec) -> (u32, u32) {
         self.supervisor.start(spec.clone()).unwrap();

@@ -267,6 +267,21 @@ async fn it_ends_when_it_is_told_to_when_its_directory_is_gone_and_with_an_agent
     until("the keeper without a directory to end", || !is_alive(process)).await;
 }
 
+#[test]
+fn an_agent_that_ends_does_not_wait_for_the_keeper_that_stays() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut node = runtime.block_on(Node::start());
+    node.grant_to_itself();
+    runtime.block_on(node.asked_itself());
+    // The main loop is gone, the hand on the keeper isn't yet, and the keeper asks on.
+    node.events.close();
+    runtime.block_on(tokio::time::sleep(2 * LAN.renew_every));
+    let ends = Instant::now();
+    drop(runtime);
+    assert!(ends.elapsed() < Duration::from_secs(1), "it took {:?}", ends.elapsed());
+    assert!(is_alive(node.process()));
+}
+
 #[tokio::test]
 async fn with_dev_it_ends_with_its_agent() {
     let mut node = Node::start().await;
