@@ -56,8 +56,10 @@ pub(super) struct Case {
     pub unstable_since: Option<Instant>,
     pub poll: Option<Poll>,
     pub declared_at: Option<Instant>,
-    /// When somebody last reached it in spite of its accusers.
-    reached_at: Option<Instant>,
+    /// When somebody last said, asked by the leader, that it hears it.
+    heard_at: Option<Instant>,
+    /// Since when, and until when, somebody reached it in spite of its accusers.
+    reached: Option<(Instant, Instant)>,
     /// It was gone while it was reached, and has not been clear since.
     half_dead: bool,
     /// What its observers agree on of its agent; up again once nobody finds any trouble.
@@ -86,7 +88,7 @@ impl Case {
             },
         );
         if tally.is_reached() {
-            self.reached_at = Some(at);
+            self.reach(at);
         }
         self.half_dead &= tally.standing() != Standing::Clear;
         if tally.standing() != Standing::Unstable {
@@ -137,14 +139,29 @@ impl Case {
         if let Some(poll) = self.poll.as_mut().filter(|poll| poll.asked.contains(&observer)) {
             poll.answers.insert(observer, hears);
             if hears {
-                self.reached_at = Some(at);
+                self.heard_at = Some(at);
             }
         }
     }
 
+    fn reach(&mut self, at: Instant) {
+        let going_on = |(_, last): &(Instant, Instant)| at.since(*last) < REACHED_LASTS;
+        let since = self.reached.filter(going_on).map_or(at, |(since, _)| since);
+        self.reached = Some((since, at));
+    }
+
+    /// Whether some reach it while others don't, and not just because they notice its death later or spoke of a trouble
+    /// before it.
+    fn is_half_connected(&self, at: Instant, timing: &Timing) -> bool {
+        let all_notice = (timing.suspect_ceiling + timing.opinion) * 3 / 2;
+        let of_late = |last: Instant| at.since(last) < REACHED_LASTS;
+        self.heard_at.is_some_and(of_late)
+            || self.reached.is_some_and(|(since, last)| of_late(last) && last.since(since) >= all_notice)
+    }
+
     pub fn finding(&self, at: Instant, tally: &Tally, timing: &Timing) -> Finding {
         let counted = self.counted(at, tally, timing);
-        let reached = self.reached_at.is_some_and(|reached| at.since(reached) < REACHED_LASTS);
+        let reached = self.is_half_connected(at, timing);
         match counted {
             Finding::Gone if reached => Finding::HalfDead,
             Finding::Pending | Finding::Contested

@@ -7,15 +7,32 @@ fn lossy_nodes_that_are_lost_one_by_one_go_in_one_decision() {
     check(
         11,
         "0 lead
-         1000 n1-n9: n10 host-gone
-         1000 n11: n10 link-bad
-         1050 => suspected n10 by n1 n2 n3 n4 n5 n6 n7 n8 n9
-         4000 n1-n9: n11 host-gone
-         4000 n10: n11 link-bad
-         4050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
-         9100 => dead n10 n11
-         9200 dead n10 n11
-         15000 until",
+         1000 n1-n3: n10 host-gone
+         1000 n4-n9 n11: n10 link-bad
+         1000 n1-n3: n11 host-gone
+         1000 n4-n10: n11 link-bad
+         4000 n4-n9: n10 host-gone
+         4050 => suspected n10 by n1 n2 n3 n4 n5 n6 n7 n8 n9
+         7000 n4-n9: n11 host-gone
+         7050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
+         12100 => dead n10 n11
+         12200 dead n10 n11
+         18000 until",
+    );
+}
+
+#[test]
+fn who_notices_late_or_had_another_trouble_before_makes_no_host_half_dead() {
+    check(
+        11,
+        "0 lead
+         200 n10: n11 link-bad
+         1000 n1-n8: n11 host-gone
+         1050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8
+         1200 n9: n11 host-gone
+         1300 => dead n11
+         1400 dead n11
+         7000 until",
     );
 }
 
@@ -24,13 +41,14 @@ fn who_is_lost_by_most_at_times_is_counted_as_half_dead_all_along() {
     let bench = check(
         11,
         "0 lead
-         1000 n1-n9: n11 host-gone
-         1000 n10: n11 link-bad
-         1050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
-         2000 n7 n8: n11 link-bad
-         6100 => dead n11
-         6200 dead n11
-         12000 until",
+         1000 n1-n3: n11 host-gone
+         1000 n4-n10: n11 link-bad
+         4000 n4-n9: n11 host-gone
+         4050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
+         5000 n7 n8: n11 link-bad
+         9100 => dead n11
+         9200 dead n11
+         15000 until",
     );
     let reached = "n7 n8 n10 reached it at times: most of its packets are lost";
     assert!(bench.deaths[0][0].evidence.iter().any(|line| line == reached), "{:?}", bench.deaths);
@@ -41,9 +59,10 @@ fn who_is_well_again_before_the_decision_stays() {
     check(
         11,
         "0 lead
-         1000 n1-n9: n11 host-gone
-         1000 n10: n11 link-bad
-         1050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
+         1000 n1-n3: n11 host-gone
+         1000 n4-n10: n11 link-bad
+         4000 n4-n9: n11 host-gone
+         4050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
          5000 n1-n10: n11 well
          20000 until",
     );
@@ -52,9 +71,10 @@ fn who_is_well_again_before_the_decision_stays() {
         11,
         "0 answering
          0 lead
-         1000 n1-n9: n11 host-gone
-         1000 n10: n11 link-bad
-         1050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
+         1000 n1-n3: n11 host-gone
+         1000 n4-n10: n11 link-bad
+         4000 n4-n9: n11 host-gone
+         4050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
          5000 n5-n9: n11 well
          5350 => ask n5 n6 n7 n8 n9 about n11
          6350 => ask n5 n6 n7 n8 n9 about n11
@@ -68,14 +88,15 @@ fn the_dead_do_not_wait_for_the_half_dead_and_take_them_along() {
     check(
         11,
         "0 lead
-         1000 n1-n9: n11 host-gone
-         1000 n10: n11 link-bad
-         1050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
-         3000 n1-n9: n10 host-gone
-         3050 => suspected n10 by n1 n2 n3 n4 n5 n6 n7 n8 n9
-         3100 => dead n10 n11
-         3200 dead n10 n11
-         9000 until",
+         1000 n1-n3: n11 host-gone
+         1000 n4-n10: n11 link-bad
+         4000 n4-n9: n11 host-gone
+         4050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
+         6000 n1-n9: n10 host-gone
+         6050 => suspected n10 by n1 n2 n3 n4 n5 n6 n7 n8 n9
+         6100 => dead n10 n11
+         6200 dead n10 n11
+         12000 until",
     );
 }
 
