@@ -292,8 +292,10 @@ impl Instances {
                 let restarts = self.count_restart(key, generation);
                 let restart_in_ms =
                     restart_at.map_or(0, |at| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX));
+                let lease_ended = matches!(outcome, Outcome::Ran { cause: Cause::Deadline, .. });
                 let (exit, detail) = exit_of(outcome);
-                let report = ledger::Report::Restarting { exit, restart_in_ms, restarts, detail };
+                let report =
+                    ledger::Report::Restarting { exit, restart_in_ms, restarts, detail, lease_ended };
                 self.report(workload, index, generation, instance, report);
             }
             Report::GaveUp { instance, generation, outcome } => {

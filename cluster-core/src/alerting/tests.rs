@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::{
-    ledger::{FailureState, NotificationState},
+    ledger::{Exit, FailureState, NotificationState, Report},
     recovery::{
         Heard,
         harness::{Play, replicas, singleton},
@@ -106,6 +106,31 @@ fn a_lost_lease_has_its_own_alert() {
     play.return_of(&host);
     play.run(200);
     assert_eq!(play.count("has a lease again"), 1);
+}
+
+#[test]
+fn an_instance_that_ended_with_its_lease_and_was_moved_is_no_crash_loop() {
+    let mut play = shop();
+    let host = play.where_is("counter", 0);
+    let (node, placement) = (play.id(&host), play.ledger.workloads["counter"].slots[&0].placement.clone());
+    let placement = placement.expect("it runs");
+    play.commit(Body::InstanceReported {
+        node,
+        workload: "counter".to_owned(),
+        index: 0,
+        generation: placement.generation,
+        instance: placement.instance,
+        report: Report::Restarting {
+            exit: Exit::Signal(9),
+            restart_in_ms: 0,
+            restarts: 1,
+            detail: "the node's lease ran out".to_owned(),
+            lease_ended: true,
+        },
+    });
+    play.lose_lease(&host);
+    play.run(5_000);
+    assert_eq!((play.count("alert CrashLoop"), play.count("alert LeaseLost")), (0, 1), "{:?}", play.trace);
 }
 
 #[test]

@@ -97,12 +97,13 @@ impl Ledger {
         (self.failures.get(&id)?.epoch == epoch).then_some(id)
     }
 
-    /// An instance ended by itself. Opens a failure unless the slot has one.
-    pub(super) fn fails_by_exit(
+    /// An instance ended, by itself or with its node's lease. Opens a failure unless the slot has one.
+    pub(super) fn fails(
         &mut self,
         entry: &Entry<'_>,
         name: &str,
         index: u32,
+        method: Method,
         evidence: String,
     ) -> FailureId {
         let subject = Subject::Workload(name.to_owned(), index);
@@ -119,7 +120,7 @@ impl Ledger {
             detected_at: entry.now,
             declared_at: entry.now,
             evidence: clip_evidence(&[evidence]),
-            ..blank(subject, name.to_owned(), Method::Exit)
+            ..blank(subject, name.to_owned(), method)
         };
         self.open(entry, failure)
     }

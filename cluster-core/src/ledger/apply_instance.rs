@@ -3,7 +3,7 @@
 use super::{
     apply::{Entry, Outcome, reject},
     command::{Reply, Report},
-    state::{Action, EventType, Exit, InstanceState, Ledger, Placement},
+    state::{Action, EventType, Exit, InstanceState, Ledger, Method, Placement},
 };
 use crate::{
     ids::{Generation, InstanceId, NodeId},
@@ -63,9 +63,10 @@ impl Ledger {
             Report::Running { pid, started_at, unconfined } => {
                 self.told_running(entry, told, *pid, *started_at, *unconfined);
             }
-            Report::Restarting { exit, restart_in_ms, restarts, detail } => {
+            Report::Restarting { exit, restart_in_ms, restarts, detail, lease_ended } => {
                 let how = said(*exit, detail);
-                self.told_restarting(entry, told, &how, *restart_in_ms, *restarts);
+                let method = if *lease_ended { Method::Lease } else { Method::Exit };
+                self.told_restarting(entry, told, (method, &how), *restart_in_ms, *restarts);
             }
             Report::GaveUp { exit, detail } => self.told_gave_up(entry, told, *exit, detail),
             Report::Ended { exit } => self.told_ended(entry, told, *exit),
@@ -139,7 +140,7 @@ impl Ledger {
         &mut self,
         entry: &Entry<'_>,
         told: Told<'_>,
-        how: &str,
+        (method, how): (Method, &str),
         restart_in_ms: u64,
         restarts: u32,
     ) {
@@ -164,7 +165,7 @@ impl Ledger {
         self.exited_event(entry, told, &said);
         if wanted {
             let evidence = format!("{how} on {}", self.node_name(told.node));
-            let failure = self.fails_by_exit(entry, told.workload, told.index, evidence);
+            let failure = self.fails(entry, told.workload, told.index, method, evidence);
             let node = Some(told.node);
             self.begin_step(entry, failure, Action::Restart, node, node);
         }
@@ -181,7 +182,7 @@ impl Ledger {
                 slot.avoid = Some(told.node);
                 slot.moves = slot.moves.saturating_add(1);
             }
-            let failure = self.fails_by_exit(entry, told.workload, told.index, said);
+            let failure = self.fails(entry, told.workload, told.index, Method::Exit, said);
             self.end_step(entry, failure, "gave_up", &detail);
         }
         self.freed(entry, told);
@@ -195,7 +196,7 @@ impl Ledger {
         self.exited_event(entry, told, &how);
         if failed {
             let evidence = format!("{how} on {} without being asked to", self.node_name(told.node));
-            let failure = self.fails_by_exit(entry, told.workload, told.index, evidence);
+            let failure = self.fails(entry, told.workload, told.index, Method::Exit, evidence);
             self.end_step(entry, failure, "ended", &how);
         }
         self.freed(entry, told);

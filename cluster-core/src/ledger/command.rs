@@ -243,6 +243,9 @@ pub enum Report {
         restarts: u32,
         /// Why, when the exit alone doesn't say it.
         detail: String,
+        /// Its guard ended it, as the node's lease was about to run out: nothing is wrong with the workload.
+        #[serde(default)]
+        lease_ended: bool,
     },
     /// The node's attempts are used up; it will not start this generation again, and its tree is empty.
     GaveUp {

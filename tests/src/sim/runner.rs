@@ -163,7 +163,13 @@ impl Runner {
                 (
                     instance,
                     generation,
-                    ledger::Report::Restarting { exit, restart_in_ms: 0, restarts: 1, detail: String::new() },
+                    ledger::Report::Restarting {
+                        exit,
+                        restart_in_ms: 0,
+                        restarts: 1,
+                        detail: String::new(),
+                        lease_ended: false,
+                    },
                 )
             }
             Report::GaveUp { instance, generation, outcome } => {

@@ -130,6 +130,7 @@ fn report() -> impl Strategy<Value = Report> {
         restart_in_ms: 5,
         restarts,
         detail: String::new(),
+        lease_ended: restarts == 3,
     });
     let gave_up = Just(Report::GaveUp { exit: Exit::Signal(9), detail: "é".repeat(3) });
     let ended = proptest::option::of(Just(Exit::Code(0))).prop_map(|exit| Report::Ended { exit });

@@ -136,6 +136,7 @@ fn steps_and_failures_are_bounded_and_folded_ones_stay_counted() {
             restart_in_ms: 1,
             restarts: round + 1,
             detail: String::new(),
+            lease_ended: false,
         };
         script.ok(script.says("db", 0, report));
         script.now_ms += 10;
@@ -152,7 +153,13 @@ fn steps_and_failures_are_bounded_and_folded_ones_stay_counted() {
         script.ok(script.says(
             "db",
             0,
-            Report::Restarting { exit: Exit::Code(1), restart_in_ms: 1, restarts, detail: String::new() },
+            Report::Restarting {
+                exit: Exit::Code(1),
+                restart_in_ms: 1,
+                restarts,
+                detail: String::new(),
+                lease_ended: false,
+            },
         ));
     }
     assert_eq!(script.last_failure().steps.len(), STEPS_MAX);

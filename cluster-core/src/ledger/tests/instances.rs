@@ -3,7 +3,13 @@
 use super::*;
 
 fn exited(restarts: u32) -> Report {
-    Report::Restarting { exit: Exit::Code(1), restart_in_ms: 500, restarts, detail: String::new() }
+    Report::Restarting {
+        exit: Exit::Code(1),
+        restart_in_ms: 500,
+        restarts,
+        detail: String::new(),
+        lease_ended: false,
+    }
 }
 
 fn gave_up() -> Report {
