@@ -13,6 +13,7 @@ mod faults;
 mod net;
 mod node;
 mod office;
+pub mod put_back;
 mod queue;
 pub mod scenario;
 mod sizes;

@@ -36,18 +36,28 @@ pub enum Break {
     NoRefutation,
 }
 
+impl Break {
+    /// By which the command line knows it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::NoLocalHealth => "no-local-health",
+            Self::HEqualsOne => "h-equals-one",
+            Self::NoRefutation => "no-refutation",
+        }
+    }
+}
+
 impl core::str::FromStr for Break {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "no-local-health" => Ok(Self::NoLocalHealth),
-            "h-equals-one" => Ok(Self::HEqualsOne),
-            "no-refutation" => Ok(Self::NoRefutation),
-            _ => Err(format!(
-                "\"{name}\" can't be broken: no-local-health, h-equals-one and no-refutation can"
-            )),
-        }
+        let known = [Self::NoLocalHealth, Self::HEqualsOne, Self::NoRefutation];
+        known.into_iter().find(|mistake| mistake.name() == name).ok_or_else(|| {
+            let known = known.map(Self::name).join(", ");
+            format!("\"{name}\" can't be broken: {known} can")
+        })
     }
 }
 
