@@ -1,8 +1,12 @@
 //! The simulator of size, in its short form; the long one is `cargo sim crash`, `loss`, `lossy`, `oneway`, `bootstrap`,
-//! `bytes` and `campaign`.
+//! `bytes`, `campaign` and `put-back`.
 
 use core::time::Duration;
-use holdfast_tests::sim::scale::{Break, Fault, Options, Outcome, run, scenario};
+use holdfast_tests::sim::scale::{
+    Break, Fault, Options, Outcome,
+    put_back::{MISTAKES, Tried},
+    run, scenario,
+};
 
 const fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
@@ -71,26 +75,12 @@ fn a_campaign_finds_nothing() {
     }
 }
 
-fn is_found(put_back: Break, seeds: core::ops::Range<u64>, promise: &str) {
-    let broken = seeds
-        .map(|seed| (seed, run(&scenario::random(seed, put_back))))
-        .find_map(|(seed, o)| Some((seed, o.violation.filter(|v| v.promise == promise)?)));
-    let (seed, _) = broken.expect("the mistake was not found");
-    clean(&run(&scenario::random(seed, Break::Nothing)));
-}
-
 #[test]
-fn blaming_others_for_what_one_slept_through_is_found() {
-    // Rare: the cut waits for whom others ask about, and meanwhile most blame is taken back.
-    is_found(Break::NoLocalHealth, 250..260, "what is healthy stays up");
-}
-
-#[test]
-fn believing_a_single_observer_is_found() {
-    is_found(Break::HEqualsOne, 1..200, "what is healthy stays up");
-}
-
-#[test]
-fn not_contradicting_is_found() {
-    is_found(Break::NoRefutation, 1..200, "all agree");
+fn each_mistake_put_back_shows_in_its_scenario() {
+    for mistake in &MISTAKES {
+        let Tried { found, unsound } = mistake.search(1..11, false);
+        let line = format!("cargo sim put-back --seeds 1..11 --break {}", mistake.put_back.name());
+        assert_eq!(unsound, [], "broken without the mistake; {line}");
+        assert!(found.len() >= 8, "only {} of 10 find it; {line}", found.len());
+    }
 }

@@ -1,13 +1,13 @@
 //! One agent's process: the core's real machines, wired as the product wires them, with a virtual world around them.
 //!
-//! Not here: what the world does with the output (see world.rs), the leader's part (see leader.rs), and what a node
-//! does with its placements (see runner.rs).
+//! Not here: what the world does with the output (see world.rs), what Raft does to it (see log.rs), the leader's
+//! part (see leader.rs), and what a node does with its placements (see runner.rs).
 
 use super::{
     Breaks,
     leader::Office,
     outbox::Pending,
-    raft::{Did, Entry, Raft, RaftDisk, RaftMsg, sync_time},
+    raft::{Raft, RaftDisk, RaftMsg},
     rng::Rng,
     runner::{GuardFile, GuardNews, Runner},
 };
@@ -15,8 +15,8 @@ use cluster_core::{
     cut::{self, Cut},
     ids::{BootId, Generation, Incarnation, InstanceId, LeaseEpoch, LogId, NodeId, RequestId, SessionId},
     instance,
-    lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict, concerns},
-    ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile, Reply},
+    lease::{self, Book, Fact, Grant, Groups, Holder, Page, Renewal, Verdict},
+    ledger::{Body, Command, FEATURE_LEVEL, Ledger, NodeProfile},
     membership::{
         self, Heartbeat, Hello, MemberRecord, MemberState, Membership, Opinion, Report, Roll, View,
     },
@@ -30,8 +30,6 @@ use std::{
     sync::Arc,
 };
 
-/// So many entries lie between two snapshots.
-const SNAPSHOT_EVERY: u64 = 16;
 /// The entry that set the voters.
 pub const VOTER_CONFIG: LogId = LogId { term: 1, index: 1 };
 
@@ -143,7 +141,7 @@ pub struct Agent {
     pub(super) runner: Runner,
     pub(super) outbox: VecDeque<Pending>,
     /// Whom the leader owes an answer.
-    waiting: BTreeMap<RequestId, NodeId>,
+    pub(super) waiting: BTreeMap<RequestId, NodeId>,
     pub(super) replayed: bool,
     ticks: u64,
     pub(super) asked_up_at: Option<Instant>,
@@ -234,19 +232,6 @@ impl Agent {
         }
         self.carry_out(did, env);
         self.live(env);
-    }
-
-    /// Tells the book the log that was found, then answers.
-    fn open(&mut self, env: &mut Env<'_>) {
-        let now = env.clocks.raw;
-        for index in self.ledger.applied.index + 1..=self.raft.log.len() as u64 {
-            let at = self.raft.id_at(index);
-            let command = Rc::clone(&self.entry(index).command);
-            self.book.step(now, Fact::Appended { at, body: &command.body });
-        }
-        self.book.step(now, Fact::Durable { upto: self.raft.durable() });
-        self.book.step(now, Fact::Opened);
-        self.replayed = true;
     }
 
     fn tick(&mut self, env: &mut Env<'_>) {
@@ -366,7 +351,7 @@ impl Agent {
     }
 
     /// What the ledger has of agents that don't answer while their hosts do.
-    fn tell_of_agents(&mut self, now: Instant) {
+    pub(super) fn tell_of_agents(&mut self, now: Instant) {
         let timeout = Duration::from_millis(
             self.ledger.cluster.as_ref().map_or(60_000, |c| c.settings.agent_timeout_ms),
         );
@@ -418,85 +403,6 @@ impl Agent {
 
     pub(super) fn groups(&self) -> Groups {
         vec![self.who.voters.clone()]
-    }
-
-    fn entry(&self, index: u64) -> &Entry {
-        &self.raft.log[usize::try_from(index - 1).expect("in memory")]
-    }
-
-    pub(super) fn carry_out(&mut self, did: Vec<Did>, env: &mut Env<'_>) {
-        let now = env.clocks.raw;
-        let mut todo = VecDeque::from(did);
-        while let Some(next) = todo.pop_front() {
-            match next {
-                Did::Vote { term, voted_for } => {
-                    (env.disk.raft.term, env.disk.raft.voted_for) = (term, voted_for);
-                }
-                Did::Truncated { from } => self.book.step(now, Fact::Truncated { from }),
-                Did::Appended { index } => {
-                    let at = self.raft.id_at(index);
-                    let command = Rc::clone(&self.entry(index).command);
-                    self.book.step(now, Fact::Appended { at, body: &command.body });
-                }
-                Did::Sync { upto, version } => {
-                    let after = sync_time(env.slow_disk, env.rng);
-                    env.out.push(Out::Sync { after, upto, version });
-                }
-                Did::Send { to, msg } => env.out.push(Out::Send { to, msg: Msg::Raft(msg) }),
-                Did::Leads => {
-                    env.out.push(Out::Note(format!("leads in term {}", self.raft.term())));
-                    self.tell_of_agents(now);
-                    self.cut.step(now, cut::Event::Leading(true), &mut Vec::new());
-                    let body = Body::LeaderElected { node: self.who.node };
-                    let command = self.command(body, RequestId(0), env);
-                    let mut more = Vec::new();
-                    self.raft.propose(command, &mut more);
-                    todo.extend(more);
-                }
-                Did::Follows => {
-                    self.cut.step(now, cut::Event::Leading(false), &mut Vec::new());
-                    self.office = None;
-                    self.waiting.clear();
-                }
-                Did::Committed { upto } => env.out.push(Out::Committed { upto }),
-            }
-        }
-        while self.ledger.applied.index < self.raft.commit {
-            self.apply(env);
-        }
-    }
-
-    fn apply(&mut self, env: &mut Env<'_>) {
-        let now = env.clocks.raw;
-        let at = self.raft.id_at(self.ledger.applied.index + 1);
-        let command = Rc::clone(&self.entry(at.index).command);
-        let view_before = self.ledger.view_epoch;
-        let reply = self.ledger.apply(at, &command).expect("one level in all the cluster");
-        env.out.push(Out::Applied { at, command: Rc::clone(&command) });
-        if let Reply::Rejected(rejection) = &reply {
-            env.out.push(Out::Note(format!("entry {} rejected: {rejection}", at.index)));
-        }
-        if concerns(&command.body) {
-            self.book.step(now, Fact::Applied { ledger: &self.ledger });
-        }
-        if self.ledger.view_epoch != view_before || matches!(command.body, Body::NodeUp { .. }) {
-            let view = View::from(&self.ledger);
-            self.cut.step(now, cut::Event::View(view.clone()), &mut Vec::new());
-            self.gossip(membership::Event::View(Arc::new(Roll::of(&view))), env);
-        }
-        if let Body::AgentState { .. } = &command.body {
-            self.tell_of_agents(now);
-        }
-        if self.raft.leads()
-            && let Some(to) = self.waiting.remove(&command.request)
-        {
-            env.out.push(Out::Acknowledged { at });
-            env.out.push(Out::Send { to, msg: Msg::Replied { request: command.request } });
-        }
-        if at.index.is_multiple_of(SNAPSHOT_EVERY) && at.index <= self.raft.durable() {
-            env.disk.snapshot = self.ledger.clone();
-        }
-        self.take_office(env);
     }
 }
 

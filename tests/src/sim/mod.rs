@@ -12,12 +12,14 @@ mod genesis;
 mod guard;
 mod hosts;
 mod leader;
+mod log;
 mod net;
 mod outbox;
 mod raft;
 mod rng;
 mod runner;
 pub mod scale;
+mod streams;
 mod world;
 
 pub use world::{Outcome, Stats, run};

@@ -1,6 +1,7 @@
 //! The world: true time, hosts, and the queue of what happens next. One run from a seed to a verdict.
 //!
-//! Not here: what goes wrong (chaos.rs), what the machines do (agent.rs), what must hold (check/).
+//! Not here: what goes wrong (chaos.rs), what passes between hosts (streams.rs), what the machines do (agent.rs), what
+//! must hold (check/).
 
 use super::{
     Options,
@@ -16,7 +17,6 @@ use cluster_core::{
     ids::{BootId, Generation, InstanceId, LogId, NodeId},
     instance::{Cause, Exit, Outcome as Ending},
     ledger::{Command, Kind},
-    membership::{self, AgentState, DialOutcome},
     time::Instant,
 };
 use core::time::Duration;
@@ -27,8 +27,6 @@ use std::{
 };
 
 pub(super) const TICK: Duration = Duration::from_millis(25);
-/// An agent feeds its keeper at least this often.
-const FED_WITHIN: Duration = Duration::from_secs(1);
 /// What waits for a paused process, at most; what comes then is lost.
 const INBOX_MAX: usize = 10_000;
 
@@ -110,7 +108,7 @@ pub(super) struct World {
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     events: BTreeMap<u64, Event>,
     next_event: u64,
-    streams: BTreeSet<(NodeId, NodeId)>,
+    pub(super) streams: BTreeSet<(NodeId, NodeId)>,
     pub(super) at_most_once: AtMostOnce,
     acknowledged: Acknowledged,
     pub violation: Option<Violation>,
@@ -278,7 +276,7 @@ impl World {
         }
     }
 
-    fn lives(&mut self, host: NodeId, life: u64) -> bool {
+    pub(super) fn lives(&mut self, host: NodeId, life: u64) -> bool {
         let host = self.host(host);
         host.life == life && host.agent.is_some()
     }
@@ -356,104 +354,6 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, msg: Msg) {
-        let streamed = matches!(msg, Msg::Heartbeat { .. } | Msg::Hello(_));
-        if streamed && !self.streams.contains(&pair(from, to)) {
-            return;
-        }
-        if let Some(delay) = self.net.delay(from, to, &mut self.rng) {
-            self.after(delay, Event::Deliver { to, from, msg });
-        }
-    }
-
-    fn both_ways(&self, a: NodeId, b: NodeId) -> bool {
-        self.net.passes(a, b) && self.net.passes(b, a)
-    }
-
-    fn dial(&mut self, from: NodeId, life: u64, peer: NodeId) {
-        if !self.lives(from, life) || !self.host(from).dials.contains(&peer) {
-            return;
-        }
-        if self.streams.contains(&pair(from, peer)) {
-            return;
-        }
-        let there = self.hosts.get(&peer).is_some_and(|h| h.agent.is_some() && !h.paused);
-        if !there || self.host(from).paused || !self.both_ways(from, peer) {
-            let wait = self.rng.ms(200, 500);
-            self.after(wait, Event::Dial { from, life, peer });
-            return;
-        }
-        self.streams.insert(pair(from, peer));
-        self.give(from, Input::StreamOpened { peer });
-        self.give(peer, Input::StreamOpened { peer: from });
-    }
-
-    fn probe(&mut self, from: NodeId, address: &str) {
-        let known = |h: &&Host| super::agent::profile(h.id).address == address;
-        let Some(peer) = self.hosts.values().find(known).map(|h| h.id) else { return };
-        let life = self.host(from).life;
-        // A probe that arrives is as good as a stream: both say hello.
-        self.host(from).dials.insert(peer);
-        self.after(Duration::from_millis(1), Event::Dial { from, life, peer });
-    }
-
-    /// Datagrams to the peer's keeper, which lives as long as its host does: the first answer counts.
-    fn burst(&mut self, from: NodeId, peer: NodeId, nonce: u64, (count, every): (u32, Duration)) {
-        let now = self.now;
-        let Some(host) = self.hosts.get(&peer).filter(|h| h.up) else { return };
-        let agent = match &host.agent {
-            None => AgentState::Gone,
-            Some(_) if host.paused && now.since(host.paused_at) > FED_WITHIN => AgentState::Stalled,
-            Some(_) => AgentState::Up,
-        };
-        for i in 0..count {
-            let there = self.net.delay(from, peer, &mut self.rng);
-            let back = self.net.delay(peer, from, &mut self.rng);
-            if let (Some(there), Some(back)) = (there, back) {
-                let input = Input::Found(membership::Event::ProbeAnswered { peer, nonce, agent });
-                let life = self.host(from).life;
-                self.after(every * i + there + back, Event::Local { host: from, life, input });
-                return;
-            }
-        }
-    }
-
-    fn try_connection(&mut self, from: NodeId, peer: NodeId) {
-        const WITHIN: Duration = Duration::from_millis(250);
-        let reached = self.hosts.get(&peer).is_some_and(|h| h.up)
-            && self.net.delay(from, peer, &mut self.rng).is_some()
-            && self.net.delay(peer, from, &mut self.rng).is_some();
-        let host = self.hosts.get(&peer).filter(|_| reached);
-        let (after, outcome) = match host.map(|h| (h.agent.is_some(), h.paused)) {
-            None => (WITHIN, DialOutcome::NoRoute),
-            Some((false, _)) => (Duration::from_millis(2), DialOutcome::Refused),
-            Some((true, true)) => (WITHIN, DialOutcome::Silent),
-            Some((true, false)) => (Duration::from_millis(5), DialOutcome::Answered),
-        };
-        let input = Input::Found(membership::Event::Dialled { peer, outcome });
-        let life = self.host(from).life;
-        self.after(after, Event::Local { host: from, life, input });
-    }
-
-    /// All streams of a process end; peers that the news reaches hear of it at once.
-    pub fn streams_end(&mut self, id: NodeId) {
-        let peers: Vec<NodeId> = self.hosts.keys().copied().filter(|p| *p != id).collect();
-        for peer in peers {
-            if !self.streams.remove(&pair(id, peer)) || self.host(peer).agent.is_none() {
-                continue;
-            }
-            let life = self.host(peer).life;
-            if self.both_ways(id, peer) {
-                let input = Input::StreamEnded { peer: id };
-                self.after(Duration::from_millis(1), Event::Local { host: peer, life, input });
-            }
-            if self.host(peer).dials.contains(&id) {
-                let wait = self.rng.ms(50, 300);
-                self.after(wait, Event::Dial { from: peer, life, peer: id });
-            }
-        }
-    }
-
     fn check_commit(&mut self, leader: NodeId, upto: u64) {
         let Some(agent) = &self.hosts[&leader].agent else { return };
         let at = agent.raft.id_at(upto);
@@ -501,8 +401,4 @@ pub(super) fn is_singleton(workload: &str) -> bool {
 
 pub(super) fn ran(cause: Cause) -> Ending {
     Ending::Ran { exit: Exit::Signal(9), cause }
-}
-
-fn pair(a: NodeId, b: NodeId) -> (NodeId, NodeId) {
-    (a.min(b), a.max(b))
 }

@@ -4,8 +4,9 @@
 
 use super::{
     node::{Input, at_address, index},
+    options::Break,
     streams::{Kind, MS, Mail},
-    world::{Break, Later, What, World, ns},
+    world::{Later, What, World, ns},
 };
 use cluster_core::{
     cut,

@@ -1,8 +1,12 @@
-//! The command line of the simulator of size: `cargo sim scale …`, a scenario's name, `campaign`.
+//! The command line of the simulator of size: `cargo sim scale …`, a scenario's name, `campaign`, `put-back`.
 //!
 //! Not here: what is simulated.
 
-use super::{Break, Fault, Options, Plan, run, scenario, versus};
+use super::{
+    Break, Fault, Options, Plan,
+    put_back::{MISTAKES, Mistake, Tried},
+    run, scenario, versus,
+};
 use core::{str::FromStr, time::Duration};
 use std::sync::{
     Mutex,
@@ -13,6 +17,7 @@ pub const USAGE: &str = "       cargo sim scale [--nodes N] [--minutes M] [--los
                          [--break NAME] [--seed S] [--trace]\n       \
                          cargo sim crash|loss|lossy|oneway|bootstrap|bytes [--nodes N] [--minutes M] [--seed S]\n       \
                          cargo sim campaign --seeds FIRST..END [--break NAME] [--trace]\n       \
+                         cargo sim put-back --seeds FIRST..END [--break NAME] [--trace]\n       \
                          cargo sim versus-foca [--nodes LARGEST] [--seed S]";
 
 struct Given {
@@ -29,7 +34,7 @@ struct Given {
 /// Whether these words are a command of this simulator.
 #[must_use]
 pub fn knows(word: &str) -> bool {
-    ["scale", "campaign", "versus-foca"].contains(&word)
+    ["scale", "campaign", "put-back", "versus-foca"].contains(&word)
         || scenario::NAMES.split(", ").any(|name| name == word)
 }
 
@@ -41,6 +46,7 @@ pub fn command(words: &[String]) -> Result<bool, String> {
     let given = parse(&words[1..])?;
     match words[0].as_str() {
         "campaign" => Ok(campaign(&given)),
+        "put-back" => Ok(put_back(&given)),
         "scale" => Ok(scale(&given)),
         "versus-foca" => {
             versus::table(given.nodes, given.seeds.start);
@@ -160,4 +166,25 @@ fn campaign(given: &Given) -> bool {
     let failed = failed.into_inner().expect("all threads have ended").len();
     println!("{} seeds, {failed} broken", given.seeds.end - given.seeds.start);
     failed == 0
+}
+
+/// Whether most seeds find each mistake in its scenario, and none is broken without it.
+fn put_back(given: &Given) -> bool {
+    let seeds = given.seeds.end.saturating_sub(given.seeds.start);
+    let wanted = |m: &&Mistake| given.put_back == Break::Nothing || given.put_back == m.put_back;
+    let mut kept = true;
+    for mistake in MISTAKES.iter().filter(wanted) {
+        let Tried { found, unsound } = mistake.search(given.seeds.clone(), given.trace);
+        println!(
+            "{} in \"{}\": found by {} of {seeds} seeds, {} broken without it",
+            mistake.put_back.name(),
+            mistake.scenario,
+            found.len(),
+            unsound.len()
+        );
+        found.iter().take(1).for_each(|(seed, violation)| println!("    first by seed {seed}: {violation}"));
+        unsound.iter().for_each(|(seed, violation)| println!("    WITHOUT it seed {seed}: {violation}"));
+        kept &= unsound.is_empty() && found.len() as u64 * 2 > seeds;
+    }
+    kept
 }

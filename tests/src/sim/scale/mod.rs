@@ -1,7 +1,7 @@
 //! The simulator of size: membership and cut at up to 10,000 nodes, in a network whose streams behave like TCP.
 //!
 //! Real: every node's membership machine and every voter's cut. Stand-ins: the network (`net`, `tcp`, `streams`), hosts and
-//! processes (`node`, `world`), Raft and the ledger (`office`). A seed fixes everything; what goes wrong is a plan
+//! processes (`node`, `process`), Raft and the ledger (`office`). A seed fixes everything; what goes wrong is a plan
 //! (`faults`). One checker a promise stands in `check`. Not here: leases, workloads and Raft itself, which the simulator of
 //! five nodes beside this has; sockets, real time and load, which the lab has.
 
@@ -13,6 +13,9 @@ mod faults;
 mod net;
 mod node;
 mod office;
+mod options;
+mod process;
+pub mod put_back;
 mod queue;
 pub mod scenario;
 mod sizes;
@@ -22,4 +25,5 @@ pub mod versus;
 mod world;
 
 pub use faults::{Fault, Plan};
-pub use world::{Break, Counts, Crash, Declared, Options, Outcome, run};
+pub use options::{Break, Counts, Crash, Declared, Options, Outcome};
+pub use world::run;

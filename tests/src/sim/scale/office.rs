@@ -6,8 +6,9 @@
 
 use super::{
     node::{id, index},
+    options::Declared,
     streams::{MS, Mail},
-    world::{Declared, Later, What, World},
+    world::{Later, What, World},
 };
 use cluster_core::{
     cut,

@@ -2,7 +2,7 @@
 
 use crate::sim::{
     check::Violation,
-    scale::{world::Crash, world::ns},
+    scale::{options::Crash, world::ns},
 };
 use core::time::Duration;
 

@@ -2,6 +2,11 @@
 //! Each host has a keeper that answers datagrams for its agent, unless it is told to have none.
 //!
 //! Hosts are called n1, n2, …; n1 is the seed. What the leader declares is committed a moment later, if it is told to.
+//! Not here: Raft, processes, and anything that a seed wouldn't fix.
+
+mod outages;
+mod seen;
+mod wire;
 
 use super::*;
 use crate::{
@@ -209,26 +214,6 @@ impl Lab {
         }
     }
 
-    /// What the host's keeper answers to a datagram.
-    fn keep(&mut self, host: usize, from: usize, nonce: u64) {
-        let (now, h) = (self.now, &self.hosts[host]);
-        let stalled =
-            h.stopped_until > now && h.stopped_at.is_some_and(|at| now.since(at) > Duration::from_secs(1));
-        let agent = match (h.up, stalled) {
-            (false, _) => AgentState::Gone,
-            (true, true) => AgentState::Stalled,
-            (true, false) => AgentState::Up,
-        };
-        let event = Event::ProbeAnswered { peer: id(host), nonce, agent };
-        if h.keeper && h.powered && h.paused_until <= now && !self.lost() && self.passes(host, from) {
-            self.put(now + Duration::from_millis(1), from, Delivery::Member(event));
-        }
-    }
-
-    fn lost(&mut self) -> bool {
-        self.rng.below(100) < self.loss_percent
-    }
-
     fn judge(&mut self, host: usize, event: cut::Event) {
         let mut effects = Vec::new();
         self.hosts[host].cut.step(self.now, event, &mut effects);
@@ -301,162 +286,9 @@ impl Lab {
         }
     }
 
-    /// Ends the stream, unless the other end dialled it as well.
-    fn disconnect(&mut self, host: usize, peer: NodeId) {
-        self.hosts[host].wanted.remove(&peer);
-        let other = index(peer);
-        if !self.hosts[other].wanted.contains(&id(host)) && self.streams.remove(&(host, other)) {
-            self.streams.remove(&(other, host));
-            let at = self.now + Duration::from_millis(1);
-            self.put(at, host, Delivery::Member(Event::StreamEnded { peer }));
-            self.put(at, other, Delivery::Member(Event::StreamEnded { peer: id(host) }));
-        }
-    }
-
-    fn passes(&self, from: usize, to: usize) -> bool {
-        self.hosts[from].powered && self.hosts[to].powered && !self.cuts.contains(&(from, to))
-    }
-
-    /// One message of another kind; a lost packet comes later.
-    fn tell(&mut self, from: usize, to: usize, delivery: Delivery) {
-        if from == to || (self.passes(from, to) && self.passes(to, from)) {
-            let late = if self.lost() { 200 } else { 0 };
-            self.put(self.now + Duration::from_millis(2 + late), to, delivery);
-        }
-    }
-
-    /// A fresh connection and one question.
-    fn connect(&mut self, host: usize, peer: NodeId) {
-        let (now, h) = (self.now, &self.hosts[index(peer)]);
-        let runs = h.stopped_until <= now;
-        let (up, reached) = (h.up, h.paused_until <= now && self.passes(host, index(peer)));
-        let reached = reached && self.passes(index(peer), host) && !self.lost() && !self.lost();
-        let (outcome, ms) = match (reached, up, runs) {
-            (false, ..) => (DialOutcome::NoRoute, 250),
-            (true, false, _) => (DialOutcome::Refused, 2),
-            (true, true, false) => (DialOutcome::Silent, 250),
-            (true, true, true) => (DialOutcome::Answered, 4),
-        };
-        let event = Event::Dialled { peer, outcome };
-        self.put(now + Duration::from_millis(ms), host, Delivery::Member(event));
-    }
-
-    /// Ordered, like a stream; a lost packet is a heartbeat that never comes, a spike one that delays all behind it.
-    fn send(&mut self, from: usize, to: usize, heartbeat: Heartbeat) {
-        self.sent += 1;
-        self.records += heartbeat.deltas.len();
-        if self.lost() || !self.streams.contains(&(from, to)) || !self.passes(from, to) {
-            return;
-        }
-        let spike = if self.rng.below(100) < self.spike_percent { self.rng.below(1_200) } else { 0 };
-        let delay = Duration::from_millis((1 + self.rng.below(5) + spike) as u64);
-        let after = self.last_arrival.get(&(from, to)).copied().unwrap_or_default();
-        let at = after.max(self.now + delay);
-        self.last_arrival.insert((from, to), at);
-        self.put(at, to, Delivery::Member(Event::Heartbeat(heartbeat)));
-    }
-
-    fn probe(&mut self, host: usize, address: &str) {
-        let to = (0..self.hosts.len()).find(|h| self.hosts[*h].members.me().address == address);
-        if let Some(to) = to.filter(|&to| self.runs(to) && self.passes(host, to) && self.passes(to, host)) {
-            self.greet(host, to);
-        }
-    }
-
-    fn greet(&mut self, a: usize, b: usize) {
-        for (from, to) in [(a, b), (b, a)] {
-            let hello = self.hosts[from].members.hello();
-            self.put(self.now, to, Delivery::Member(Event::Hello(hello)));
-        }
-    }
-
-    fn dial(&mut self, host: usize) {
-        for peer in self.hosts[host].wanted.clone() {
-            let to = index(peer);
-            let stands = self.streams.contains(&(host, to)) || (self.lower_dials && host > to);
-            if !stands && self.runs(to) && self.passes(host, to) && self.passes(to, host) {
-                self.greet(host, to);
-                self.streams.extend([(host, to), (to, host)]);
-                self.put(self.now, host, Delivery::Member(Event::StreamOpened { peer }));
-                self.put(self.now, to, Delivery::Member(Event::StreamOpened { peer: id(host) }));
-            }
-        }
-    }
-
     fn runs(&self, host: usize) -> bool {
         let h = &self.hosts[host];
         h.up && h.powered && h.paused_until <= self.now && h.stopped_until <= self.now
-    }
-
-    /// Both ends learn that their streams are over.
-    pub fn break_streams(&mut self, host: usize, noticed: bool) {
-        for other in 0..self.hosts.len() {
-            if self.streams.remove(&(host, other)) && noticed {
-                // What was said before is read before.
-                let last = |a, b| self.last_arrival.get(&(a, b)).copied().unwrap_or_default();
-                let last = last(host, other).max(last(other, host)).max(self.now);
-                let at = last + Duration::from_millis(1);
-                self.put(at, other, Delivery::Member(Event::StreamEnded { peer: id(host) }));
-                self.put(at, host, Delivery::Member(Event::StreamEnded { peer: id(other) }));
-            }
-            self.streams.remove(&(other, host));
-        }
-    }
-
-    /// The process ends; its host's kernel says so.
-    pub fn kill(&mut self, host: usize) {
-        self.break_streams(host, true);
-        self.hosts[host].up = false;
-    }
-
-    /// Nothing says anything any more.
-    pub fn power_off(&mut self, host: usize) {
-        self.hosts[host].powered = false;
-    }
-
-    /// The agent's process stands still; its host and its keeper go on.
-    pub fn stop(&mut self, host: usize, ms: u64) {
-        self.hosts[host].stopped_at = Some(self.now);
-        self.hosts[host].stopped_until = self.now + Duration::from_millis(ms);
-    }
-
-    /// The machine as it was when it lost power, its memory intact: for what no restart would explain.
-    pub fn reconnect(&mut self, host: usize) {
-        self.hosts[host].up = true;
-        self.hosts[host].powered = true;
-        self.put(self.now, host, Delivery::Tick);
-    }
-
-    /// A new life, that knows what the ledger knew and its last incarnation.
-    pub fn start(&mut self, host: usize) {
-        self.break_streams(host, true);
-        let last = self.hosts[host].members.me();
-        let me = record(host, last.incarnation.0 + 1, last.session.0 + 100);
-        self.queue.retain(|_, (to, _)| *to != host);
-        let keeper = self.hosts[host].keeper;
-        let log = core::mem::take(&mut self.hosts[host].log);
-        self.hosts[host] = Host { log, keeper, ..self.host(me) };
-        let view = self.view.clone();
-        self.put(self.now, host, Delivery::View(view));
-        self.begin(host);
-    }
-
-    pub fn pause(&mut self, host: usize, ms: u64) {
-        self.hosts[host].paused_until = self.now + Duration::from_millis(ms);
-    }
-
-    /// Cuts the network into these and the others; their streams end, as they do after a while.
-    pub fn split(&mut self, apart: &[usize]) {
-        for a in 0..self.hosts.len() {
-            for b in 0..self.hosts.len() {
-                if apart.contains(&a) != apart.contains(&b) {
-                    self.cuts.insert((a, b));
-                    if self.streams.remove(&(a, b)) {
-                        self.put(self.now, b, Delivery::Member(Event::StreamEnded { peer: id(a) }));
-                    }
-                }
-            }
-        }
     }
 
     /// Every host that runs is in the ledger as alive, with its present record.
@@ -485,39 +317,5 @@ impl Lab {
             let view = self.view.clone();
             self.put(self.now + Duration::from_millis(5), host, Delivery::View(view));
         }
-    }
-
-    /// "n1 alive, n2 suspect": what a host lists.
-    pub fn list(&self, host: usize) -> String {
-        let of = |m: &Member| format!("{} {:?}", m.record.name, m.record.state).to_lowercase();
-        self.hosts[host].members.members().map(of).collect::<Vec<_>>().join(", ")
-    }
-
-    /// "4064 n4": what was declared when.
-    pub fn declarations(&self) -> Vec<(u64, String)> {
-        let names =
-            |v: &Vec<Verdict>| v.iter().map(|v| format!("n{}", v.node.0)).collect::<Vec<_>>().join(" ");
-        self.declared.iter().map(|(ms, _, verdicts)| (*ms, names(verdicts))).collect()
-    }
-
-    pub fn happened(&self, host: usize, wanted: impl Fn(&Effect) -> bool) -> Vec<u64> {
-        self.hosts[host].log.iter().filter(|(_, e)| wanted(e)).map(|(ms, _)| *ms).collect()
-    }
-
-    /// When this host suspected, or heard others suspect, the other one.
-    pub fn suspected(&self, host: usize, of: usize) -> Vec<u64> {
-        self.happened(
-            host,
-            |e| matches!(e, Effect::Changed { node, state: MemberState::Suspect, .. } if *node == id(of)),
-        )
-    }
-}
-
-impl Lab {
-    /// "n3 HostGone, n4 AgentGone": what the host finds now.
-    pub fn findings(&self, host: usize) -> String {
-        let report = self.hosts[host].members.report(self.now);
-        let of = |f: &Finding| format!("n{} {:?}", f.node.0, f.trouble);
-        report.findings.iter().map(of).collect::<Vec<_>>().join(", ")
     }
 }
