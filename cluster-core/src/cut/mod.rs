@@ -276,7 +276,7 @@ impl Cut {
             // Whatever is decided now, they go along.
             due.append(&mut half_dead);
         }
-        self.keep_confirmable(&mut due);
+        self.keep_confirmable(tallies, &mut due);
         if due.is_empty() {
             self.gone_since = None;
             return;
@@ -300,12 +300,14 @@ impl Cut {
         effects.push(Effect::Declare(verdicts));
     }
 
-    /// Leaves those whose death can be confirmed: without all who are called dead a majority of the voters must live.
-    /// Else the decision can't be committed, or is by the help of one whom it calls dead, and so is wrong.
-    fn keep_confirmable(&self, due: &mut Vec<NodeId>) {
+    /// Leaves those whose death can be confirmed: without all who are called dead, and all whom this process itself finds
+    /// gone, a majority of the voters must live. Else the decision can't be committed, or is by the help of one whom it
+    /// calls dead, or this process was cut off until just now and has not heard anybody yet: it is wrong.
+    fn keep_confirmable(&self, tallies: &BTreeMap<NodeId, Tally>, due: &mut Vec<NodeId>) {
         let confirms = |due: &[NodeId], voter: NodeId| {
             let said = self.cases.get(&voter).is_some_and(|case| case.declared_at.is_some());
-            self.roster.get(voter).is_some() && !said && !due.contains(&voter)
+            let accused = tallies.get(&voter).is_some_and(|tally| tally.accusers.contains(&self.me));
+            self.roster.get(voter).is_some() && !said && !accused && !due.contains(&voter)
         };
         if !is_majority(&self.voters, |voter| confirms(due, voter)) {
             due.retain(|node| !self.voters.iter().any(|group| group.contains(node)));

@@ -47,15 +47,37 @@ fn two_bad_voters_of_three_condemn_no_healthy_one() {
 }
 
 #[test]
-fn one_who_votes_waits_and_one_who_does_not_goes() {
+fn who_hears_no_other_voter_of_its_own_condemns_nobody() {
+    // n1 was cut off with n4 until just now, and leads: both still say what they found then. n2 and n3 live.
     check(
         4,
         "0 lead
+         1000 n1 n4: n2 host-gone
+         1000 n1: n3 host-gone
+         1050 => suspected n2 by n1 n4
+         9000 until",
+    );
+    check(
+        4,
+        "0 lead
+         1000 n1 n4: n2 host-gone
+         1050 => suspected n2 by n1 n4
+         1100 => dead n2
+         1200 dead n2
+         9000 until",
+    );
+}
+
+#[test]
+fn one_who_votes_waits_and_one_who_does_not_goes() {
+    check(
+        5,
+        "0 lead
          1000 dead n2
-         2000 n1 n3: n4 host-gone
-         2000 n1 n4: n3 host-gone
-         2050 => suspected n3 by n1 n4
-         2050 => suspected n4 by n1 n3
+         2000 n1 n3 n5: n4 host-gone
+         2000 n4 n5: n3 host-gone
+         2050 => suspected n3 by n4 n5
+         2050 => suspected n4 by n1 n3 n5
          2100 => dead n4
          2150 dead n4
          9000 until",
