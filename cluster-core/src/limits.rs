@@ -24,6 +24,8 @@ pub const REQUESTS_MAX: usize = 10_000;
 
 /// Nodes listed, dead ones too; at the limit a new one is refused.
 pub const NODES_MAX: usize = 16_384;
+/// Processes whose node was removed under them; at the limit the oldest is forgotten, and could join anew.
+pub const REMOVED_MAX: usize = 1_000;
 /// How long a node that died or left stays listed; then the leader has it forgotten.
 pub const NODE_GONE_LISTED_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Epochs that ended and are remembered; at the limit nothing is placed until older ones are safe.

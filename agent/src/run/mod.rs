@@ -7,6 +7,7 @@ mod data_dir;
 mod ears;
 mod ended;
 mod follow;
+mod gate;
 mod handler;
 mod identity;
 mod input;
@@ -148,6 +149,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         peers.clone(),
         live_rx.clone(),
         replica.clone(),
+        timing,
     ));
     let expect = config.join.expect.map(|e| usize::try_from(e).unwrap_or(usize::MAX));
     let candidate =

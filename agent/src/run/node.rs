@@ -100,7 +100,13 @@ pub struct Node {
     seen_view: Option<(ViewEpoch, u64)>,
     seen_agents: Option<(Duration, BTreeMap<NodeId, AgentState>)>,
     joining: Option<Instant>,
+    /// Whether the newest `NodeUp` was answered, however.
+    answered: bool,
     join_refused: Option<String>,
+    /// Why this node isn't a living member, by the leader's newest answer.
+    refused: Option<String>,
+    /// A person removed the node while this process spoke for it: it stays out.
+    removed: bool,
     leaving: bool,
     ticked_at: Instant,
     members_due: Instant,
@@ -142,7 +148,10 @@ impl Node {
             seen_view: None,
             seen_agents: None,
             joining: None,
+            answered: false,
             join_refused: None,
+            refused: None,
+            removed: false,
             leaving: false,
             ticked_at: now,
             members_due: now,
@@ -343,6 +352,11 @@ impl Node {
     }
 
     fn publish(&mut self, now: Instant) {
+        let mut notes = self.p.instances.notes.clone();
+        notes.extend(self.refused.iter().map(|why| format!("This node isn't a living member: {why}")));
+        if self.leader.is_some() {
+            notes.extend(self.p.proposer.gate.notes());
+        }
         let next = live::picture(&live::Sources {
             now,
             identity: &self.p.identity,
@@ -355,7 +369,7 @@ impl Node {
             voters: &self.voters,
             replica: &self.p.replica,
             leader: self.leader.as_ref(),
-            notes: &self.p.instances.notes,
+            notes: &notes,
         });
         self.p.live.send_replace(Arc::new(next));
     }

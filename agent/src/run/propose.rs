@@ -2,7 +2,7 @@
 //! is known, tried again while leaders change. Every command carries a request id, so that a repetition is answered
 //! and not done again.
 
-use super::{identity::Membership, replica::Replica};
+use super::{gate::Gate, identity::Membership, replica::Replica};
 use crate::{
     clock,
     consensus::{self, Consensus},
@@ -17,6 +17,7 @@ use crate::{
 use cluster_core::{
     ids::{LogId, NodeId, RequestId},
     ledger::{Body, Command, FEATURE_LEVEL, Reply},
+    timing::Timing,
 };
 use futures::future::BoxFuture;
 use std::{sync::Arc, time::Duration};
@@ -41,6 +42,7 @@ pub struct Proposer {
     pub peers: Arc<Peers>,
     pub live: watch::Receiver<Arc<Live>>,
     pub replica: Arc<Replica>,
+    pub gate: Gate,
     pub waiting: Semaphore,
 }
 
@@ -61,8 +63,11 @@ impl Proposer {
         peers: Arc<Peers>,
         live: watch::Receiver<Arc<Live>>,
         replica: Arc<Replica>,
+        timing: Timing,
     ) -> Self {
-        Self { me, membership, consensus, peers, live, replica, waiting: Semaphore::new(PROPOSALS_IN_FLIGHT) }
+        let gate = Gate::new(me, &timing, replica.clone());
+        let waiting = Semaphore::new(PROPOSALS_IN_FLIGHT);
+        Self { me, membership, consensus, peers, live, replica, gate, waiting }
     }
 
     /// Wraps a body into a command of this moment.
@@ -94,6 +99,9 @@ impl Proposer {
     async fn try_once(&self, command: &[u8], hops: u32) -> Outcome {
         let status = self.consensus.status();
         if status.role == consensus::Role::Leader {
+            if let Some(held) = self.gate.answer(command) {
+                return Outcome::Written(status.applied.unwrap_or_default(), held);
+            }
             return self.write_here(command.to_vec()).await;
         }
         let known =
@@ -145,7 +153,11 @@ impl Proposer {
         };
         match answer {
             Ok((term, index, reply)) => Outcome::Written(LogId { term, index }, reply),
-            Err(PeerError::Unreachable(detail)) => Outcome::Again(unreachable(detail)),
+            Err(PeerError::Unreachable(detail)) => {
+                // After a long cut a connection waits for up to a minute before it tries again: dialled anew.
+                self.peers.forget(&address);
+                Outcome::Again(unreachable(detail))
+            }
             Err(PeerError::Refused(detail) | PeerError::Taken(detail)) => {
                 Outcome::Again(ProposeError::NoLeader { detail })
             }

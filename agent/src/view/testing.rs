@@ -141,6 +141,7 @@ pub fn node_up(id: u64, incarnation: u64) -> Body {
         session: SessionId(incarnation),
         incarnation: Incarnation(incarnation),
         replaces: None::<LeaseEpoch>,
+        returning: None,
     }
 }
 

@@ -151,6 +151,7 @@ fn every_kind_of_ending_counts() {
             session: SessionId(6),
             incarnation: Incarnation(0),
             replaces: Some(LeaseEpoch(7)),
+            returning: None,
         },
     ];
     for body in bodies {

@@ -9,13 +9,15 @@ use super::{
     validate,
 };
 use crate::{
-    ids::{BootId, LeaseEpoch, NodeId, ViewEpoch},
-    limits::{NODE_GONE_LISTED_MS, NODES_MAX},
+    ids::{BootId, LeaseEpoch, NodeId, SessionId, ViewEpoch},
+    limits::{NODE_GONE_LISTED_MS, NODES_MAX, REMOVED_MAX},
     time::WallTime,
 };
 use std::collections::BTreeSet;
 
 const NONE: LeaseEpoch = LeaseEpoch(0);
+/// Why a process is refused whose node was removed under it.
+pub const REMOVED: &str = "REMOVED";
 
 impl Ledger {
     pub(super) fn listed(&self, node: NodeId) -> Result<&Node, Rejection> {
@@ -24,10 +26,11 @@ impl Ledger {
     }
 
     pub(super) fn node_up(&mut self, entry: &Entry<'_>, body: &Body) -> Outcome {
-        let Body::NodeUp { node, profile, boot, session, incarnation, replaces } = body else {
+        let Body::NodeUp { node, profile, boot, session, incarnation, replaces, .. } = body else {
             unreachable!("dispatched by its variant")
         };
         validate::profile(profile)?;
+        self.check_removed(*node, *session, profile)?;
         self.check_name(*node, profile)?;
         let ends = self.epoch_ended_by(*node, *boot);
         if *replaces != ends {
@@ -76,6 +79,24 @@ impl Ledger {
         self.agent_returns(entry, *node);
         self.node_returns(entry, *node);
         Ok(Reply::Epoch(epoch))
+    }
+
+    /// A process that lived when its node was removed stays out. One that was started since is somebody's will.
+    fn check_removed(
+        &self,
+        node: NodeId,
+        session: SessionId,
+        profile: &NodeProfile,
+    ) -> Result<(), Rejection> {
+        if !self.removed.contains(&(node, session)) {
+            return Ok(());
+        }
+        let name = &profile.name;
+        let message = format!(
+            "{name} was removed from the cluster while its agent ran: stop the agent on {name} for good, or start it \
+             again to have {name} back"
+        );
+        Err(reject(REMOVED, message))
     }
 
     /// A name stands for one id: who comes with a new id under a listed name may be a cloned or a reinstalled host.
@@ -228,7 +249,12 @@ impl Ledger {
         if let Some(failure) = failure {
             self.close_failure(entry, failure, "removed");
         }
-        self.nodes.remove(&id);
+        if let Some(node) = self.nodes.remove(&id) {
+            self.removed.push_back((id, node.session));
+            if self.removed.len() > REMOVED_MAX {
+                self.removed.pop_front();
+            }
+        }
         if alive {
             self.view_epoch = ViewEpoch(self.view_epoch.0 + 1);
         }

@@ -33,6 +33,15 @@ pub struct Command {
     pub body: Body,
 }
 
+/// What a process says that lived on while its node was dead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returning {
+    /// How long ago each of the newest silences began in which it heard nobody.
+    pub silent_ms: Vec<u64>,
+    /// Whether its last question was answered: it hears the leader as well as it is heard.
+    pub answered: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     /// The first entry of every cluster.
@@ -55,6 +64,9 @@ pub enum Body {
         session: SessionId,
         incarnation: Incarnation,
         replaces: Option<LeaseEpoch>,
+        /// For the leader (`recovery::returns`), of a node that is dead.
+        #[serde(default)]
+        returning: Option<Returning>,
     },
     /// The cut: these nodes are dead, in one decision. Ends their epochs.
     NodesDead {

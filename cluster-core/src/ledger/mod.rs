@@ -20,6 +20,7 @@ mod tests;
 mod validate;
 
 pub use apply::UnsupportedLevel;
+pub use apply_node::REMOVED;
 pub use command::*;
 pub use state::*;
 pub use state_alert::*;

@@ -32,6 +32,9 @@ pub struct Ledger {
     pub recoveries: u64,
     pub leader: Option<NodeId>,
     pub nodes: BTreeMap<NodeId, Node>,
+    /// Which process spoke for a node when a person removed it, newest last.
+    #[serde(default)]
+    pub removed: VecDeque<(NodeId, SessionId)>,
     /// Epochs that ended, until they are safe and nothing refers to them.
     pub revocations: BTreeMap<LeaseEpoch, Revocation>,
     pub workloads: BTreeMap<String, Workload>,

@@ -9,6 +9,7 @@
 //!
 //! Not here: streams, sockets, names of hosts, the ledger, and any decision that others must agree with.
 
+mod deafness;
 mod duplicate;
 mod edge;
 mod gossip;
@@ -59,6 +60,7 @@ use crate::{
     timing::Timing,
 };
 use core::time::Duration;
+use deafness::Deafness;
 use duplicate::Sessions;
 use gossip::Gossip;
 use link::Link;
@@ -141,6 +143,21 @@ pub enum Event {
     Leave,
 }
 
+impl Event {
+    /// Whether another agent, or its keeper, said something just now.
+    const fn is_of_another(&self) -> bool {
+        matches!(
+            self,
+            Self::Heartbeat(_)
+                | Self::Hello(_)
+                | Self::ProbeAnswered { .. }
+                | Self::HelpAsked { .. }
+                | Self::HelpAnswered { .. }
+                | Self::Polled { .. }
+        )
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Over the peer's stream; dropped if there is none.
@@ -179,6 +196,7 @@ pub struct Membership {
     timing: Timing,
     rng: Rng,
     health: LocalHealth,
+    deafness: Deafness,
     sparse: bool,
     table: Table,
     gossip: Gossip,
@@ -224,6 +242,7 @@ impl Membership {
             timing,
             rng,
             health: LocalHealth::new(&timing, now),
+            deafness: Deafness::new(&timing, now),
             sparse: false,
             table,
             gossip: Gossip::default(),
@@ -284,6 +303,12 @@ impl Membership {
         self.links.get(&peer).map(|link| link.edge.silence(now))
     }
 
+    /// How long ago each of the newest silences began in which this agent heard nobody.
+    #[must_use]
+    pub fn silences(&self, now: Instant) -> Vec<Duration> {
+        self.deafness.began(now).map(|began| now.since(began)).collect()
+    }
+
     /// What to say at the beginning of a stream, and in answer to another's hello.
     #[must_use]
     pub fn hello(&self) -> Hello {
@@ -306,6 +331,9 @@ impl Membership {
         let slept = self.health.observe(now);
         self.excuse(slept);
         self.stepped_at = now;
+        if event.is_of_another() {
+            self.deafness.heard(now);
+        }
         match event {
             Event::Tick => self.tick(now, effects),
             Event::Heartbeat(heartbeat) => self.hear(now, &heartbeat, effects),

@@ -110,7 +110,7 @@ impl Play {
         };
         let (node, boot) = (NodeId(n), BootId(self.now));
         let (session, incarnation) = (SessionId(self.now), Incarnation(1));
-        self.commit(Body::NodeUp { node, profile, boot, session, incarnation, replaces });
+        self.commit(Body::NodeUp { node, profile, boot, session, incarnation, replaces, returning: None });
         self.off.remove(&node);
         self.live.heard.insert(node, Heard::Alive);
     }

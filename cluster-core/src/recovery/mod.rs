@@ -14,6 +14,7 @@ pub(crate) mod harness;
 pub mod ladder;
 pub mod placement;
 mod promises;
+pub mod returns;
 mod steady;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,7 @@ pub fn disk(voters: usize) -> Disk {
         session: FIRST_SESSION,
         incarnation: Incarnation(0),
         replaces: None,
+        returning: None,
     }));
     let specs = vec![
         workload("one", Kind::Singleton, 1),

@@ -78,6 +78,7 @@ impl Agent {
             session: self.who.session,
             incarnation: self.membership.me().incarnation,
             replaces: other_boot.then_some(node.epoch),
+            returning: None,
         };
         self.submit(body, env);
     }

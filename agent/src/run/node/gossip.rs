@@ -8,7 +8,7 @@ use crate::{
     wire::{
         convert::Beat,
         gossip::{self, Said, StreamEvent},
-        peer::{self, Acquaintance, Meeting},
+        peer::{self, Acquaintance, Meeting, PeerError},
     },
 };
 use cluster_core::{
@@ -190,13 +190,15 @@ impl Node {
             waiting: Vec::new(),
             leader: None,
         };
-        let (inputs, ours) = (self.p.inputs.clone(), mine.cluster);
+        let (inputs, ours, peers) = (self.p.inputs.clone(), mine.cluster, self.p.peers.clone());
         tokio::spawn(async move {
-            let answer = peer::meet(channel, &mine, PROBE_TIMEOUT).await;
-            if let Ok(meeting) = answer
-                && meeting.cluster == ours
-            {
-                let _stopping = inputs.send(Input::Met(meeting)).await;
+            match peer::meet(channel, &mine, PROBE_TIMEOUT).await {
+                Ok(meeting) if meeting.cluster == ours => {
+                    let _stopping = inputs.send(Input::Met(meeting)).await;
+                }
+                // The connection may be stuck from before a cut.
+                Err(PeerError::Unreachable(_)) => peers.forget(&address),
+                Ok(_) | Err(_) => {}
             }
         });
     }

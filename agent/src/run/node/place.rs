@@ -2,14 +2,17 @@
 
 use super::{JOIN_AGAIN, Node};
 use crate::{
+    clock,
     run::{input::Input, leave},
     shared::{Identity, Raft as _},
 };
 use cluster_core::{
     ids::{LeaseEpoch, NodeId, RequestId},
-    ledger::{self, Body, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, Reply},
+    ledger::{self, Body, FEATURE_LEVEL, Ledger, NodeProfile, NodeState, REMOVED, Reply, Returning},
+    membership,
     time::Instant,
 };
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 impl Node {
@@ -48,7 +51,7 @@ impl Node {
         if self.leaving || self.p.stored.cluster().is_none() {
             return;
         }
-        if self.joining.is_some_and(|at| now.since(at) < JOIN_AGAIN) {
+        if self.joining.is_some_and(|at| now.since(at) < JOIN_AGAIN) || self.removed {
             return;
         }
         let in_order = |n: &ledger::Node| {
@@ -66,6 +69,9 @@ impl Node {
         if !founded && known.is_none() && self.p.live.borrow().leader.is_none() {
             return;
         }
+        // To hear of its return, a dead node says how its death looked from here.
+        let dead = known.as_ref().is_some_and(|n| n.state == NodeState::Dead);
+        let returning = dead.then(|| self.returning(now));
         let replaces = known.filter(|n| n.boot != self.p.boot && n.epoch != LeaseEpoch(0)).map(|n| n.epoch);
         let body = Body::NodeUp {
             node: me,
@@ -74,8 +80,9 @@ impl Node {
             session: self.p.identity.session,
             incarnation: self.members.me().incarnation,
             replaces,
+            returning,
         };
-        self.joining = Some(now);
+        (self.joining, self.answered) = (Some(now), false);
         let (proposer, inputs) = (self.p.proposer.clone(), self.p.inputs.clone());
         let actor = format!("node:{}", self.p.identity.name);
         // Answers exactly once, after the proposer's own time-out at the latest.
@@ -86,11 +93,25 @@ impl Node {
         });
     }
 
+    fn returning(&self, now: Instant) -> Returning {
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let silent_ms = self.members.silences(now).into_iter().map(ms).collect();
+        Returning { silent_ms, answered: self.answered }
+    }
+
     pub(super) fn joined(&mut self, answer: Result<Reply, String>) {
+        self.answered = answer.is_ok();
         match answer {
             Ok(Reply::Rejected(why)) if why.reason == "NAME_TAKEN" => self.join_refused = Some(why.message),
-            Ok(Reply::Rejected(why)) => tracing::warn!(%why, "the ledger refuses this node for now"),
-            Ok(_) => {}
+            Ok(Reply::Rejected(why)) => {
+                tracing::warn!(%why, "the cluster refuses this node for now");
+                if why.reason == REMOVED {
+                    self.removed = true;
+                    self.gossip(clock::raw(), membership::Event::Leave);
+                }
+                self.refused = Some(why.message);
+            }
+            Ok(_) => self.refused = None,
             Err(error) => {
                 tracing::debug!(error, "this node's entry isn't written yet");
             }

@@ -40,10 +40,19 @@ fn an_agents_trouble_stands_until_it_is_up() {
 fn a_new_life_has_an_agent_that_is_up_and_old_words_do_not_touch_it() {
     let mut script = Script::with(&["n1", "n2"]);
     script.ok(agent("n1", 1, AgentState::Gone, 400));
-    let Body::NodeUp { node, profile, boot, session, replaces, .. } = node_up("n1", 1, None) else {
+    let Body::NodeUp { node, profile, boot, session, replaces, returning, .. } = node_up("n1", 1, None)
+    else {
         panic!()
     };
-    script.ok(Body::NodeUp { node, profile, boot, session, incarnation: Incarnation(2), replaces });
+    script.ok(Body::NodeUp {
+        node,
+        profile,
+        boot,
+        session,
+        incarnation: Incarnation(2),
+        replaces,
+        returning,
+    });
     assert_eq!(script.node("n1").agent.state, AgentState::Up);
     assert_eq!(script.last_event(), EventType::NodeBack);
     assert_eq!(script.refused(agent("n1", 1, AgentState::Gone, 400)), "STALE");

@@ -36,12 +36,13 @@ fn only_what_is_wanted_is_placed_where_it_may_be() {
 #[test]
 fn a_witness_runs_nothing() {
     let mut script = Script::new();
-    let Body::NodeUp { node, mut profile, boot, session, incarnation, replaces } = node_up("n1", 1, None)
+    let Body::NodeUp { node, mut profile, boot, session, incarnation, replaces, returning } =
+        node_up("n1", 1, None)
     else {
         unreachable!()
     };
     profile.role = Role::Witness;
-    script.ok(Body::NodeUp { node, profile, boot, session, incarnation, replaces });
+    script.ok(Body::NodeUp { node, profile, boot, session, incarnation, replaces, returning });
     script.apply(singleton("db"));
     assert_eq!(script.refused(script.placed("db", 0, "n1")), "NODE_IS_WITNESS");
 }

@@ -66,6 +66,7 @@ pub(super) fn node_up(node: &str, boot: u64, replaces: Option<LeaseEpoch>) -> Bo
         session: SessionId(1),
         incarnation: Incarnation(1),
         replaces,
+        returning: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Nodes come, come back, drain, leave and are removed.
 
 use super::*;
+use crate::limits::REMOVED_MAX;
 
 #[test]
 fn a_new_node_gets_its_entrys_index_as_epoch() {
@@ -16,10 +17,11 @@ fn a_new_id_under_a_listed_name_is_refused() {
     let mut script = Script::with(&["n1"]);
     script.dies("n1");
     let Body::NodeUp { profile, .. } = node_up("n1", 1, None) else { unreachable!() };
-    let Body::NodeUp { node, boot, session, incarnation, replaces, .. } = node_up("n2", 1, None) else {
+    let Body::NodeUp { node, boot, session, incarnation, replaces, returning, .. } = node_up("n2", 1, None)
+    else {
         unreachable!()
     };
-    let cloned = Body::NodeUp { node, profile, boot, session, incarnation, replaces };
+    let cloned = Body::NodeUp { node, profile, boot, session, incarnation, replaces, returning };
     assert_eq!(script.refused(cloned.clone()), "NAME_TAKEN");
     script.ok(Body::NodeRemoved { node: id("n1"), epoch: LeaseEpoch(0) });
     script.ok(cloned);
@@ -136,13 +138,14 @@ fn removing_a_dead_node_closes_its_failure() {
 #[test]
 fn names_are_checked_before_they_stand_in_the_ledger() {
     let mut script = Script::new();
-    let Body::NodeUp { node, mut profile, boot, session, incarnation, replaces } = node_up("n1", 1, None)
+    let Body::NodeUp { node, mut profile, boot, session, incarnation, replaces, returning } =
+        node_up("n1", 1, None)
     else {
         unreachable!()
     };
     profile.name = "n 1".to_owned();
     assert_eq!(
-        script.refused(Body::NodeUp { node, profile, boot, session, incarnation, replaces }),
+        script.refused(Body::NodeUp { node, profile, boot, session, incarnation, replaces, returning }),
         "INVALID"
     );
 }
@@ -179,4 +182,27 @@ fn who_came_back_in_time_and_whose_death_is_unrecorded_stay() {
     script.opens(Subject::Node(id("n1")));
     script.ok(node_up("n1", 2, None));
     assert_eq!(script.refused(Body::NodesForgotten { nodes: vec![id("n1"), id("n2")] }), "STALE");
+}
+
+#[test]
+fn the_process_that_spoke_for_a_removed_node_stays_out_and_a_new_one_may_join() {
+    let mut script = Script::with(&["n1", "n2"]);
+    let joins = |process: u64| {
+        let Body::NodeUp { node, profile, boot, incarnation, replaces, returning, .. } =
+            node_up("n1", 1, None)
+        else {
+            unreachable!()
+        };
+        Body::NodeUp { node, profile, boot, session: SessionId(process), incarnation, replaces, returning }
+    };
+    for process in 1..=u64::try_from(REMOVED_MAX).unwrap() + 1 {
+        let epoch = script.epoch("n1");
+        script.ok(Body::NodeRemoved { node: id("n1"), epoch });
+        assert_eq!(script.refused(joins(process)), REMOVED);
+        assert!(!script.ledger.nodes.contains_key(&id("n1")));
+        script.safe(epoch);
+        script.ok(joins(process + 1));
+        assert_eq!(script.node("n1").state, NodeState::Alive);
+    }
+    assert_eq!(script.ledger.removed.len(), REMOVED_MAX);
 }

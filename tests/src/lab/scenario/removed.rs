@@ -1,4 +1,5 @@
-//! An operator removes a dead node: nobody's old knowledge brings it back, not even that of who was away meanwhile.
+//! An operator removes a node, a dead one and one whose agent runs: nobody's old knowledge brings it back, not even that
+//! of who was away meanwhile, nor its own agent, until that is started again.
 
 use super::{FIVE, SETTLES, in_lab};
 use crate::lab::{
@@ -18,6 +19,8 @@ pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
     for _ in 0..count {
         in_lab(FIVE, |lab| {
             let done = remove(lab, watched)?;
+            report.add(done);
+            let done = remove_living(lab, watched)?;
             report.add(done);
             Ok(())
         })?;
@@ -53,6 +56,34 @@ fn remove(lab: &mut Lab, watched: Duration) -> Result<Run, LabError> {
     // Only its own agent, started again, may bring it back: as a new member.
     let started = Instant::now();
     lab.power_on(victim)?;
+    let joined = lab.until(leader, "it to join anew", SETTLES, |s| s.in_state("alive") == 5);
+    joined.err().into_iter().for_each(|e| run.problems.push(e.to_string()));
+    run.took("joined anew", Some(started.elapsed()));
+    Ok(run)
+}
+
+fn remove_living(lab: &mut Lab, watched: Duration) -> Result<Run, LabError> {
+    lab.until_healthy(SETTLES)?;
+    let leader = lab.leader(0)?;
+    let victim = (leader + 1) % 5;
+    let others: Vec<usize> = (0..5).filter(|h| *h != victim).collect();
+    let name = lab.hosts[victim].name.clone();
+    let mut run = Run::new(format!("{name} removed while its agent runs, {} s", watched.as_secs()));
+    let removed = Instant::now();
+    lab.ask(leader, &["node", "remove", &name])?;
+    wait_until("everybody to list four", SETTLES, || lists(lab, &others, 4))?;
+    run.took("unlisted", Some(removed.elapsed()));
+    stays_true("four listed by everybody", watched, || {
+        std::thread::sleep(LOOK_EVERY);
+        lists(lab, &others, 4)
+    })
+    .unwrap_or_else(|e| run.problems.push(e.to_string()));
+    let says = format!("{name} was removed from the cluster while its agent ran");
+    let told = lab.cli(victim, &["status"])?.stdout;
+    run.check(told.contains(&says), || format!("its own status doesn't say that it was removed: {told}"));
+    lab.hosts[victim].terminate()?;
+    let started = Instant::now();
+    lab.start(victim)?;
     let joined = lab.until(leader, "it to join anew", SETTLES, |s| s.in_state("alive") == 5);
     joined.err().into_iter().for_each(|e| run.problems.push(e.to_string()));
     run.took("joined anew", Some(started.elapsed()));

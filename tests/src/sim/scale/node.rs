@@ -57,6 +57,8 @@ pub struct Node {
     /// The view has this life of it as alive.
     pub listed: bool,
     pub up_asked_at: u64,
+    pub up_answered: bool,
+    pub up_unanswered: u32,
     /// Something is wrong with it that may end in its death.
     pub faulty: bool,
     offset: u64,
@@ -103,6 +105,8 @@ impl Node {
             view_asked_at: 0,
             listed: false,
             up_asked_at: 0,
+            up_answered: false,
+            up_unanswered: 0,
             faulty: false,
             offset,
             drift_ppm,

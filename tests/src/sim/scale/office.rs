@@ -7,14 +7,15 @@
 use super::{
     node::{id, index},
     options::Declared,
-    streams::{MS, Mail},
-    world::{Later, What, World},
+    streams::{Kind, MS, Mail},
+    world::{Later, TIMING, What, World},
 };
 use cluster_core::{
     cut,
     ids::{Incarnation, NodeId},
     ledger::NodeState,
     membership::{self, AgentState, Report, Roll, Trouble, View, ViewMember},
+    recovery::returns::{Ask, Returns},
 };
 use core::time::Duration;
 use std::{
@@ -32,6 +33,8 @@ const RAFT_AGAIN_MAX: u64 = 400 * MS;
 const SYNC: (u64, u64) = (200, 1_500);
 const ROLLS_MAX: usize = 16;
 const ASK_UP_AGAIN: u64 = 2_000 * MS;
+/// So many questions without an answer, and the connection is taken for stuck.
+const UNANSWERED_MAX: u32 = 2;
 
 #[derive(Debug, Default)]
 pub struct Office {
@@ -41,11 +44,16 @@ pub struct Office {
     /// Made once for each view, and shared by all who follow it; the last few.
     rolls: VecDeque<Arc<Roll>>,
     lost_since: Option<u64>,
+    pub led_since: u64,
     /// Changes of members that the next commit takes along.
     ups: Vec<ViewMember>,
     ups_under_way: bool,
     behind: bool,
     agents: BTreeMap<NodeId, AgentState>,
+    /// Who is dead: since when nobody heard it.
+    dead: BTreeMap<NodeId, u64>,
+    /// Of each who led.
+    returns: BTreeMap<u32, Returns>,
     looks: u64,
 }
 
@@ -227,6 +235,9 @@ impl World {
                 continue;
             }
             member.state = NodeState::Dead;
+            self.office
+                .dead
+                .insert(verdict.node, self.now.saturating_sub(super::world::ns(verdict.last_seen)));
             nodes.push(verdict.node);
         }
         if nodes.is_empty() {
@@ -251,7 +262,10 @@ impl World {
         for up in ups {
             match view.members.binary_search_by_key(&up.node, |m| m.node) {
                 Ok(i) if view.members[i].session > up.session || view.members[i] == up => {}
-                Ok(i) => (view.members[i], changed) = (up, true),
+                Ok(i) => {
+                    self.office.dead.remove(&up.node);
+                    (view.members[i], changed) = (up, true);
+                }
                 Err(i) => {
                     view.members.insert(i, up);
                     changed = true;
@@ -272,8 +286,14 @@ impl World {
     }
 
     /// To the leader, who takes all that came by then with the next commit.
-    pub(super) fn propose_up(&mut self, at: u32, member: ViewMember) {
-        if self.office.leader != Some(at) {
+    pub(super) fn propose_up(
+        &mut self,
+        at: u32,
+        member: ViewMember,
+        silences: Vec<Duration>,
+        answered: bool,
+    ) {
+        if self.office.leader != Some(at) || self.is_held(at, &member, silences, answered) {
             return;
         }
         self.office.ups.retain(|m| m.node != member.node);
@@ -284,6 +304,27 @@ impl World {
             self.office.ups_under_way = true;
             self.later(after, Later::Commit(Proposal::Ups { leader: at }));
         }
+    }
+
+    /// Whether it is dead and has to wait, as it is told then.
+    fn is_held(&mut self, leader: u32, member: &ViewMember, silences: Vec<Duration>, answered: bool) -> bool {
+        let office = &mut self.office;
+        let found = office.view.members.binary_search_by_key(&member.node, |m| m.node);
+        let was = found.ok().map(|i| &office.view.members[i]).filter(|m| m.state == NodeState::Dead);
+        let (Some(was), Some(since)) = (was, office.dead.get(&member.node)) else { return false };
+        let asker = index(member.node);
+        if asker == leader {
+            return false;
+        }
+        let unheard = Duration::from_nanos(self.now - since);
+        let (node, session) = (member.node, member.session);
+        let ask = Ask { node, session, died: was.session, unheard, silences, answered };
+        let now = self.nodes[leader as usize].clock(self.now);
+        let returns = office.returns.entry(leader).or_insert_with(|| Returns::new(&TIMING));
+        let Err(held) = returns.ask(now, &ask) else { return false };
+        self.trace(|| format!("n{} has to wait: {held}", node.0));
+        self.call(leader, asker, Mail::Held);
+        true
     }
 
     /// A node that the view doesn't have as alive asks for it, once it has met anybody.
@@ -297,13 +338,22 @@ impl World {
         if asked > 0 && now - asked < ASK_UP_AGAIN {
             return;
         }
+        let clock = n.clock(now);
+        let silences = n.machine.as_ref().expect("just seen").silences(clock);
+        let answered = core::mem::take(&mut n.up_answered);
+        n.up_unanswered = if answered { 0 } else { n.up_unanswered + 1 };
+        let stuck = n.up_unanswered > UNANSWERED_MAX;
         n.up_asked_at = now;
         n.incarnation = n.incarnation.max(n.machine.as_ref().map_or(0, |m| m.me().incarnation.0));
         let member = ViewMember { incarnation: Incarnation(n.incarnation), ..n.view_member() };
+        // As agents do whose question got no answer in time: a connection may wait for a minute before it tries again.
+        if stuck && let Some(slot) = self.streams.between(node, leader, Kind::Call) {
+            self.drop_stream(slot);
+        }
         if leader == node {
-            self.propose_up(node, member);
+            self.propose_up(node, member, silences, answered);
         } else {
-            self.call(node, leader, Mail::NodeUp(Box::new(member)));
+            self.call(node, leader, Mail::NodeUp(Box::new(member), silences, answered));
         }
     }
 
@@ -340,7 +390,7 @@ impl World {
         let Some(next) = next else { return };
         self.counts.elections += 1;
         self.trace(|| format!("{} leads", Self::name(next)));
-        self.office.leader = Some(next);
+        (self.office.leader, self.office.led_since) = (Some(next), self.now);
         self.office.lost_since = None;
         (self.office.ups_under_way, self.office.ups) = (false, Vec::new());
         self.take_view(next, Arc::clone(&self.office.view));

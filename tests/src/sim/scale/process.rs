@@ -131,7 +131,8 @@ impl World {
                 self.cut_step(node, cut::Event::PollAnswer { observer: id(from), subject, hears });
             }
             Mail::View(view) => self.take_view(node, view),
-            Mail::NodeUp(member) => self.propose_up(node, *member),
+            Mail::NodeUp(member, silences, answered) => self.propose_up(node, *member, silences, answered),
+            Mail::Held => self.nodes[node as usize].up_answered = true,
         }
     }
 

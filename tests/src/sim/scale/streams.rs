@@ -16,6 +16,7 @@ use cluster_core::{
     ids::NodeId,
     membership::{DialOutcome, Heartbeat, Hello, Opinion, Report, View, ViewMember},
 };
+use core::time::Duration;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub const MS: u64 = 1_000_000;
@@ -30,14 +31,26 @@ const ROUND_TRIPS: u32 = 3;
 #[derive(Debug)]
 pub enum Mail {
     Beat(Heartbeat),
-    Hello { hello: Box<Hello>, answer: bool },
+    Hello {
+        hello: Box<Hello>,
+        answer: bool,
+    },
     Report(Report),
     AskHelp(NodeId),
-    AnswerHelp { subject: NodeId, opinion: Opinion },
+    AnswerHelp {
+        subject: NodeId,
+        opinion: Opinion,
+    },
     Poll(NodeId),
-    PollAnswer { subject: NodeId, hears: bool },
+    PollAnswer {
+        subject: NodeId,
+        hears: bool,
+    },
     View(Arc<View>),
-    NodeUp(Box<ViewMember>),
+    /// And how long ago the newest silences of all others began for it, and whether the last one was answered.
+    NodeUp(Box<ViewMember>, Vec<Duration>, bool),
+    /// The answer to a dead node that has to wait.
+    Held,
 }
 
 impl Mail {
@@ -47,7 +60,8 @@ impl Mail {
             Self::Hello { hello, .. } => sizes::hello(hello),
             Self::Report(report) => sizes::report(report),
             Self::View(_) => sizes::VIEW,
-            Self::NodeUp(_)
+            Self::NodeUp(..)
+            | Self::Held
             | Self::AskHelp(_)
             | Self::AnswerHelp { .. }
             | Self::Poll(_)

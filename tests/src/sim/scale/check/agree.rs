@@ -2,13 +2,20 @@
 
 use crate::sim::{
     check::Violation,
-    scale::{node::id, world::World},
+    scale::{
+        node::id,
+        world::{self, World},
+    },
 };
 use cluster_core::{
     ledger::NodeState,
     membership::{MemberState, ViewMember},
+    recovery::returns::HOLD_HALF,
 };
+use core::time::Duration;
 
+/// For a node to ask once more, and a view to reach all.
+const ROUND: Duration = Duration::from_secs(5);
 /// Agents whose whole lists are looked at; of more, every so manieth.
 const LOOKED_AT: usize = 500;
 
@@ -36,6 +43,8 @@ impl World {
             return fail(format!("its view is {}, the newest is {}", node.view.epoch.0, view.epoch.0));
         }
         let machine = node.machine.as_ref().expect("it runs");
+        // Starved leaders follow each other; before a new one the half connected wait anew.
+        let led = self.now - self.office.led_since >= world::ns(HOLD_HALF + ROUND);
         let in_trouble = |m: &ViewMember| {
             let n = &self.nodes[super::super::node::index(m.node) as usize];
             !n.runs() || n.starved || !self.net.ports[n.index as usize].is_well()
@@ -45,7 +54,7 @@ impl World {
             if m.state == NodeState::Alive && listed != Some(MemberState::Alive) {
                 return fail(format!("lists n{} as {listed:?}, and it is alive", m.node.0));
             }
-            if m.state == NodeState::Dead {
+            if m.state == NodeState::Dead && led {
                 return fail(format!("n{} runs, and the view has it as dead", m.node.0));
             }
         }
