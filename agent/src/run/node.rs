@@ -52,6 +52,8 @@ const TICK: Duration = Duration::from_millis(40);
 const LATE: Duration = Duration::from_millis(80);
 /// A `NodeUp` without an answer is proposed again after this.
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
+/// One that was refused for now, after this.
+const ASK_AGAIN: Duration = Duration::from_millis(1_100);
 /// Between two pictures of the present while nothing happens.
 const PICTURE_EVERY: Duration = Duration::from_millis(250);
 

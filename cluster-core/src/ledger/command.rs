@@ -36,7 +36,7 @@ pub struct Command {
 /// What a process says that lived on while its node was dead.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Returning {
-    /// How long ago each of the newest silences began in which it heard nobody.
+    /// How long ago each of the newest silences of its peers began.
     pub silent_ms: Vec<u64>,
     /// Whether its last question was answered: it hears the leader as well as it is heard.
     pub answered: bool,

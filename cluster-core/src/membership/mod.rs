@@ -144,17 +144,14 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether another agent, or its keeper, said something just now.
-    const fn is_of_another(&self) -> bool {
-        matches!(
-            self,
-            Self::Heartbeat(_)
-                | Self::Hello(_)
-                | Self::ProbeAnswered { .. }
-                | Self::HelpAsked { .. }
-                | Self::HelpAnswered { .. }
-                | Self::Polled { .. }
-        )
+    /// Whose agent, or keeper, said something just now.
+    fn speaker(&self) -> Option<NodeId> {
+        match self {
+            Self::Heartbeat(heartbeat) => Some(heartbeat.from),
+            Self::Hello(hello) => Some(hello.record.node),
+            Self::ProbeAnswered { peer, .. } => Some(*peer),
+            _ => None,
+        }
     }
 }
 
@@ -242,7 +239,7 @@ impl Membership {
             timing,
             rng,
             health: LocalHealth::new(&timing, now),
-            deafness: Deafness::new(&timing, now),
+            deafness: Deafness::new(&timing),
             sparse: false,
             table,
             gossip: Gossip::default(),
@@ -303,10 +300,10 @@ impl Membership {
         self.links.get(&peer).map(|link| link.edge.silence(now))
     }
 
-    /// How long ago each of the newest silences began in which this agent heard nobody.
+    /// How long ago each of the newest silences of peers began.
     #[must_use]
     pub fn silences(&self, now: Instant) -> Vec<Duration> {
-        self.deafness.began(now).map(|began| now.since(began)).collect()
+        self.deafness.began(now).into_iter().map(|began| now.since(began)).collect()
     }
 
     /// What to say at the beginning of a stream, and in answer to another's hello.
@@ -331,8 +328,8 @@ impl Membership {
         let slept = self.health.observe(now);
         self.excuse(slept);
         self.stepped_at = now;
-        if event.is_of_another() {
-            self.deafness.heard(now);
+        if let Some(peer) = event.speaker() {
+            self.deafness.heard(now, peer);
         }
         match event {
             Event::Tick => self.tick(now, effects),

@@ -6,7 +6,8 @@
 //! filter does; so it waits until it was heard, and heard others, for a while without a break.
 //!
 //! Which it was, shows by comparing two ages: since when nobody heard the node, by the observers' word in its death's
-//! record, and since when the node heard nobody, by its own. In a clean cut they are the same.
+//! record, and since when the node heard some of them no more, by its own. In a clean cut they are the same, whether it
+//! was cut off alone or with others.
 //!
 //! Each agent that leads has one, before which they wait anew. Not here: who is dead (`cut`), and what a returned node is
 //! given (`steady`, `placement`).
@@ -36,7 +37,7 @@ pub struct Ask {
     pub died: SessionId,
     /// How long ago nobody heard the node any more.
     pub unheard: Duration,
-    /// How long ago each of the newest silences of all others began for it.
+    /// How long ago each of the newest silences of its peers began.
     pub silences: Vec<Duration>,
     /// Whether its last question was answered.
     pub answered: bool,

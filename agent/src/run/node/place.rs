@@ -1,6 +1,6 @@
 //! This node's place in the ledger: asked for whenever it isn't there as it should be, and given up for good.
 
-use super::{JOIN_AGAIN, Node};
+use super::{ASK_AGAIN, JOIN_AGAIN, Node};
 use crate::{
     clock,
     run::{input::Input, leave},
@@ -51,7 +51,8 @@ impl Node {
         if self.leaving || self.p.stored.cluster().is_none() {
             return;
         }
-        if self.joining.is_some_and(|at| now.since(at) < JOIN_AGAIN) || self.removed {
+        let again = if self.answered { ASK_AGAIN } else { JOIN_AGAIN };
+        if self.joining.is_some_and(|at| now.since(at) < again) || self.removed {
             return;
         }
         let in_order = |n: &ledger::Node| {

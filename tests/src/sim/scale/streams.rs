@@ -47,7 +47,7 @@ pub enum Mail {
         hears: bool,
     },
     View(Arc<View>),
-    /// And how long ago the newest silences of all others began for it, and whether the last one was answered.
+    /// And how long ago the newest silences of its peers began, and whether the last one was answered.
     NodeUp(Box<ViewMember>, Vec<Duration>, bool),
     /// The answer to a dead node that has to wait.
     Held,
