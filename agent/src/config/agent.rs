@@ -4,12 +4,16 @@
 
 use super::{
     AGENT_FILE,
-    layers::{self, ConfigError, FlagValue, Origin, Setting, Settings, Value},
+    duration::milliseconds,
+    layers::{self, ConfigError, FlagValue, Origin, Setting, Value},
     names::{check_address, check_name, check_node_name},
     nearest::nearest,
 };
 use crate::security::TlsFiles;
-use cluster_core::{ledger::Role, timing::Timing};
+use cluster_core::{
+    ledger::{Role, Settings},
+    timing::Timing,
+};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -20,6 +24,8 @@ use std::{
 const LABELS: usize = 64;
 /// Seeds of one agent; more are refused. Any reachable one is enough.
 const SEEDS: usize = 256;
+/// Shorter, and an upgrade costs its node the workloads; longer, and nobody would wait for it.
+const AGENT_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 10_000..=86_400_000;
 /// Founding never waits for more agents than this.
 const MOST_EXPECTED: i64 = 10_000;
 
@@ -38,6 +44,10 @@ pub struct AgentConfig {
     pub labels: BTreeMap<String, String>,
     /// Default: `lan`, with `--dev` `local`. Proposed at founding; the ledger's from then on.
     pub profile: Timing,
+    /// How long an agent may be gone or frozen on a host that lives. Default: a minute. As with `profile`.
+    pub agent_timeout_ms: u64,
+    /// Whether work is moved off a node that says that it is sick. Default: no. As with `profile`.
+    pub drain_when_sick: bool,
     pub insecure: bool,
     pub listen: Listen,
     pub join: Join,
@@ -92,7 +102,7 @@ pub fn load_from(context: &Context) -> Result<AgentConfig, ConfigError> {
     };
     let mut settings = match file {
         Some(file) => layers::from_file(&file)?,
-        None => Settings::new(),
+        None => layers::Settings::new(),
     };
     settings.extend(layers::from_variables(context.variables.iter().cloned())?);
     settings.extend(layers::from_flags(&context.flags)?);
@@ -110,6 +120,8 @@ fn build(read: &Reader<'_>, context: &Context) -> Result<AgentConfig, ConfigErro
         role: role(read)?,
         labels: labels(read)?,
         profile: profile(read, context.dev)?,
+        agent_timeout_ms: agent_timeout(read)?,
+        drain_when_sick: read.switch("drain_when_sick"),
         insecure,
         listen: listen(read, insecure || tls.is_some())?,
         join: join(read, context.dev)?,
@@ -151,6 +163,20 @@ fn role(read: &Reader<'_>) -> Result<Role, ConfigError> {
 fn profile(read: &Reader<'_>, dev: bool) -> Result<Timing, ConfigError> {
     let name = read.text("profile").unwrap_or(if dev { "local" } else { "lan" });
     Timing::named(name).ok_or_else(|| read.not_one_of("profile", name, &["local", "lan", "wan"]))
+}
+
+fn agent_timeout(read: &Reader<'_>) -> Result<u64, ConfigError> {
+    const KEY: &str = "agent_timeout";
+    let Some(text) = read.text(KEY) else { return Ok(Settings::default().agent_timeout_ms) };
+    let timeout = milliseconds(text).map_err(|why| read.refuse(KEY, why.to_string()))?;
+    if !AGENT_TIMEOUT_MS.contains(&timeout) {
+        let what = format!(
+            "\"{text}\" is out of range; an agent's restart takes some seconds, and people are told after ten: give 10s \
+             to 1d"
+        );
+        return Err(read.refuse(KEY, what));
+    }
+    Ok(timeout)
 }
 
 fn labels(read: &Reader<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -265,7 +291,7 @@ fn join(read: &Reader<'_>, dev: bool) -> Result<Join, ConfigError> {
 }
 
 /// The merged settings, and who to blame for each.
-struct Reader<'s>(&'s Settings);
+struct Reader<'s>(&'s layers::Settings);
 
 impl<'s> Reader<'s> {
     fn value(&self, key: &str) -> Option<&'s Value> {

@@ -52,6 +52,7 @@ fn nothing_set_is_a_cluster_of_one_on_loopback() {
     assert_eq!(config.listen.http.to_string(), "127.0.0.1:7401");
     assert_eq!(config.join, Join { seeds: vec![], expect: Some(1) });
     assert_eq!(config.profile.name, "lan");
+    assert_eq!((config.agent_timeout_ms, config.drain_when_sick), (60_000, false));
     assert!(!config.insecure && config.tls.is_none() && !config.dev);
 }
 
@@ -71,6 +72,8 @@ fn every_documented_key_is_read() {
             role = "witness"
             labels = {{ disk = "ssd" }}
             profile = "wan"
+            agent_timeout = "5m"
+            drain_when_sick = true
             insecure = false
             [listen]
             grpc = "10.0.0.1:7400"
@@ -92,6 +95,7 @@ fn every_documented_key_is_read() {
     assert_eq!(config.role, Role::Witness);
     assert_eq!(config.labels["disk"], "ssd");
     assert_eq!(config.profile.name, "wan");
+    assert_eq!((config.agent_timeout_ms, config.drain_when_sick), (300_000, true));
     assert_eq!(config.listen.advertise, "web-1.example:7400");
     assert_eq!(config.join.seeds.len(), 2);
     assert_eq!(config.join.expect, Some(3));
@@ -123,6 +127,15 @@ fn every_mistake_in_the_file_has_its_sentence() {
         ("cluster = \"\"", "F:1: cluster: a name can't be empty"),
         ("data_dir = \"x/y\"", "F:1: data_dir: \"x/y\" is relative; give a path that begins with \"/\""),
         ("role = \"witnes\"", "F:1: role: \"witnes\" isn't known; did you mean \"witness\"?"),
+        (
+            "agent_timeout = \"1m30\"",
+            "F:1: agent_timeout: \"1m30\" isn't a duration; write one like \"500ms\", \"10s\", \"5m\", \"2h\" or \"30d\"",
+        ),
+        (
+            "agent_timeout = \"2s\"",
+            "F:1: agent_timeout: \"2s\" is out of range; an agent's restart takes some seconds, and people are told after \
+             ten: give 10s to 1d",
+        ),
         ("profile = \"moon\"", "F:1: profile: \"moon\" isn't known; use one of local, lan, wan"),
         (
             "listen.grpc = \"web-1:7400\"",

@@ -31,6 +31,8 @@ const KEYS: &[(&str, Shape)] = &[
     ("role", Shape::Text),
     ("labels", Shape::Pairs),
     ("profile", Shape::Text),
+    ("agent_timeout", Shape::Text),
+    ("drain_when_sick", Shape::Switch),
     ("insecure", Shape::Switch),
     ("listen.grpc", Shape::Text),
     ("listen.advertise", Shape::Text),

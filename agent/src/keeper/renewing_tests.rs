@@ -161,13 +161,13 @@ fn the_stream_rests_while_datagrams_get_through_and_helps_once_they_do_not() {
     let first = rig.told(0, tell(EPOCH)).asked_here.unwrap();
     rig.answer(5, 2, &first, Verdict::Acked, true);
     rig.answer(5, 3, &first, Verdict::Acked, false);
-    let sent = rig.tick(250);
+    let sent = rig.tick(400);
     assert_eq!(sent.datagrams.keys().copied().collect::<Vec<_>>(), [NodeId(2), NodeId(3)]);
     assert_eq!(sent.relays.keys().copied().collect::<Vec<_>>(), [NodeId(3)], "its answer came by stream");
     // The second round's answers are lost, and somebody repeats one of an earlier keeper's.
     let repeated = Renewal { session: SessionId(1), nonce: 1_000, ..first };
-    rig.answer(400, 2, &repeated, Verdict::Acked, true);
-    let sent = rig.tick(500);
+    rig.answer(450, 2, &repeated, Verdict::Acked, true);
+    let sent = rig.tick(650);
     assert_eq!(sent.relays.len(), 2);
 }
 
@@ -178,10 +178,10 @@ fn an_agent_that_knows_nothing_yet_takes_nothing_away() {
     rig.answer(5, 2, &first, Verdict::Acked, true);
     rig.answer(5, 3, &first, Verdict::Acked, true);
     // It is killed; another one comes, and reads its log.
-    let sent = rig.told(260, knows_nothing());
+    let sent = rig.told(410, knows_nothing());
     assert_eq!(sent.datagrams.len(), 2, "renewals go on");
     assert!(sent.relays.is_empty() && sent.datagrams[&NodeId(2)].session == first.session);
-    let again = rig.told(300, tell(EPOCH));
+    let again = rig.told(450, tell(EPOCH));
     assert_eq!(again, Sent::default(), "and when it knows the same, nothing changes");
     assert_eq!(rig.deadline(EPOCH), at(0).after(LAN.lease));
 }

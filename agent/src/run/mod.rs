@@ -338,7 +338,13 @@ fn settings_of(config: &AgentConfig, timing: &Timing) -> Settings {
     let expect = config.join.expect.unwrap_or(1).clamp(1, VOTERS_MAX);
     let voters = expect - u32::from(expect.is_multiple_of(2));
     let lease_ms = u64::try_from(timing.lease.as_millis()).expect("a lease takes seconds");
-    Settings { profile: timing.name.to_owned(), lease_ms, voters, ..Settings::default() }
+    Settings {
+        profile: timing.name.to_owned(),
+        lease_ms,
+        voters,
+        agent_timeout_ms: config.agent_timeout_ms,
+        drain_when_sick: config.drain_when_sick,
+    }
 }
 
 fn raft_settings(

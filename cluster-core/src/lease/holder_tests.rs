@@ -82,10 +82,10 @@ fn the_deadline_counts_from_the_sending_that_a_majority_acknowledged() {
          30 ack 1 1
          60 ack 2 1 -> extend 7 to 2010
          61 ack 3 1
-         259 tick
-         260 tick -> round 2
-         265 ack 3 2
-         266 ack 1 2 -> extend 7 to 2260",
+         409 tick
+         410 tick -> round 2
+         415 ack 3 2
+         416 ack 1 2 -> extend 7 to 2410",
     );
 }
 
@@ -98,11 +98,11 @@ fn it_hurries_while_the_newest_majority_is_old() {
          50 tick -> round 2
          51 ack 1 2
          52 ack 2 2 -> extend 7 to 2050
-         299 tick
-         300 tick -> round 3
          449 tick
-         450 tick -> round 4
-         500 tick -> round 5",
+         450 tick -> round 3
+         599 tick
+         600 tick -> round 4
+         650 tick -> round 5",
     );
 }
 
@@ -159,14 +159,14 @@ fn a_refusing_majority_is_told_once_and_ends_nothing_yet() {
          0 wanted -> round 1
          1 ack 1 1
          2 ack 2 1 -> extend 7 to 2000
-         250 tick -> round 2
-         251 revoked 1 2
-         252 revoked 3 2 -> revoked 7
-         253 revoked 2 2
-         500 tick -> round 3
-         501 revoked 1 3
-         502 ack 2 3
-         503 ack 3 3 -> extend 7 to 2500",
+         400 tick -> round 2
+         401 revoked 1 2
+         402 revoked 3 2 -> revoked 7
+         403 revoked 2 2
+         560 tick -> round 3
+         561 revoked 1 3
+         562 ack 2 3
+         563 ack 3 3 -> extend 7 to 2560",
     );
 }
 
