@@ -41,11 +41,15 @@ fn agent(config: AgentConfig) -> ExitCode {
             return failed(&format!("can't start the runtime: {error}; raise the limit of threads"));
         }
     };
-    let ended = runtime.block_on(run::agent(config));
+    // As a task: on this thread each of its wakes would be a switch from a worker's.
+    let ended = runtime.block_on(async { tokio::spawn(run::agent(config)).await });
     runtime.shutdown_timeout(LAST_CALLS);
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error.to_string()),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => failed(&error.to_string()),
+        Err(panic) => {
+            failed(&format!("the agent's main loop ended by a panic: {panic}; start the agent again"))
+        }
     }
 }
 

@@ -139,6 +139,9 @@ impl Consensus {
         let me = settings.node.0;
         let raft = Raft::new(me, config, Network { me, transport }, log.clone(), machine).await;
         let raft = raft.map_err(|error| stopped(&error))?;
+        if log.last().is_some() {
+            keep_time(&raft);
+        }
         let tasks = TaskTracker::new();
         let status = follow(&raft, &log, &tasks);
         let receiver = Receiver::new(raft.clone());
@@ -152,6 +155,7 @@ impl Consensus {
     pub async fn initialize(&self, voters: BTreeMap<NodeId, String>) -> Result<(), ConsensusError> {
         let members: BTreeMap<u64, BasicNode> =
             voters.into_iter().map(|(id, address)| (id.0, BasicNode::new(address))).collect();
+        keep_time(&self.inner.raft);
         self.inner.raft.initialize(members).await.map_err(|error| match error {
             RaftError::APIError(InitializeError::NotAllowed(_)) => ConsensusError::AlreadyFounded,
             RaftError::APIError(InitializeError::NotInMembers(_)) => ConsensusError::NotAmongVoters,
@@ -248,6 +252,8 @@ impl Consensus {
 
     /// What a peer sent; the answer goes back to it as it is.
     pub async fn handle(&self, kind: RaftRpc, payload: &[u8]) -> Result<Vec<u8>, ConsensusError> {
+        // Whom a voter speaks to votes, or soon will.
+        keep_time(&self.inner.raft);
         self.inner.receiver.handle(kind, payload).await
     }
 
@@ -326,6 +332,12 @@ fn open_store(
 
 const LOG_FILE: &str = "log.redb";
 const SNAPSHOT_FILE: &str = "snapshot";
+
+/// An agent without a log has no vote and no leader to miss: it doesn't wake fifty times a second to look for one. Once
+/// it has, this stays.
+fn keep_time(raft: &Raft<Types, StateMachine>) {
+    raft.runtime_config().tick(true);
+}
 
 /// Turns openraft's metrics into ours, for as long as it runs.
 fn follow(raft: &Raft<Types, StateMachine>, log: &LogStore, tasks: &TaskTracker) -> watch::Receiver<Status> {

@@ -47,7 +47,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 /// Between two looks at everything that has a time.
-const TICK: Duration = Duration::from_millis(40);
+const TICK: Duration = Duration::from_millis(50);
 /// Later than this behind its time, the loop was kept from hearing others.
 const LATE: Duration = Duration::from_millis(80);
 /// A `NodeUp` without an answer is proposed again after this.
