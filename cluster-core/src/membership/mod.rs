@@ -294,10 +294,12 @@ impl Membership {
         self.board.get(node)
     }
 
-    /// How long the peer has been silent to this agent, less this agent's own stalls. None for whom it has no link with.
+    /// How long the peer has been silent to this agent, less this agent's own stalls. None for whom it doesn't watch: over
+    /// a stream that is left of an old edge nobody need say anything.
     #[must_use]
     pub fn silence(&self, now: Instant, peer: NodeId) -> Option<Duration> {
-        self.links.get(&peer).map(|link| link.edge.silence(now))
+        let watched = |link: &&Link| link.wanted || link.retire_at.is_some();
+        self.links.get(&peer).filter(watched).map(|link| link.edge.silence(now))
     }
 
     /// How long ago each of the newest silences of peers began.

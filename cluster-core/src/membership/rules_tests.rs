@@ -119,3 +119,30 @@ fn a_leader_that_was_paused_waits_for_its_observers() {
     lab.run_to(50_000);
     assert_eq!(lab.declarations(), []);
 }
+
+#[test]
+fn nobody_is_called_silent_whom_this_agent_does_not_watch() {
+    // A joiner is greeted, gets its edges elsewhere, and the stream that it dialled stays.
+    let mut members = Membership::new(record(0, 1, 1), LAN, at(0), 1);
+    let mut effects = Vec::new();
+    let member = |host| {
+        let r = record(host, 1, 1);
+        ViewMember {
+            node: r.node,
+            name: r.name,
+            address: r.address,
+            zone: r.zone,
+            role: r.role,
+            version: r.version,
+            state: crate::ledger::NodeState::Alive,
+            incarnation: r.incarnation,
+            session: r.session,
+        }
+    };
+    let view = View { epoch: crate::ids::ViewEpoch(1), members: (0..40).map(member).collect() };
+    members.step(at(0), Event::View(Arc::new(Roll::of(&view))), &mut effects);
+    let stranger =
+        (1..40).map(id).find(|n| members.silence(at(0), *n).is_none()).expect("not all are watched");
+    members.step(at(10), Event::StreamOpened { peer: stranger }, &mut effects);
+    assert_eq!(members.silence(at(60_000), stranger), None);
+}
