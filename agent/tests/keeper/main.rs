@@ -275,7 +275,7 @@ fn an_agent_that_ends_does_not_wait_for_the_keeper_that_stays() {
     runtime.block_on(node.asked_itself());
     // The main loop is gone, the hand on the keeper isn't yet, and the keeper asks on.
     node.events.close();
-    runtime.block_on(tokio::time::sleep(2 * LAN.renew_every));
+    runtime.block_on(async { tokio::time::sleep(2 * LAN.renew_every).await });
     let ends = Instant::now();
     drop(runtime);
     assert!(ends.elapsed() < Duration::from_secs(1), "it took {:?}", ends.elapsed());
