@@ -46,9 +46,9 @@ pub struct Tried {
 /// So few that all watch each other, and five of the nine observers of each decide.
 const NODES: u32 = 10;
 const VOTERS: u32 = 3;
-/// Trouble begins once all is settled, and ends long before the last look at it.
+/// Trouble begins once all is settled, and ends long before the last look at it: whoever was half connected is back.
 const SETTLED: Duration = Duration::from_secs(10);
-const CALM: Duration = Duration::from_secs(30);
+const CALM: Duration = Duration::from_secs(60);
 
 impl Mistake {
     fn play(&self, seed: u64, put_back: Break, trace: bool) -> Option<Violation> {
