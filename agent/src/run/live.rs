@@ -40,6 +40,7 @@ pub fn picture(s: &Sources<'_>) -> Live {
     let (leader, term) =
         if s.status.voters.is_empty() { (s.heard.leader, s.heard.term) } else { (s.elected, s.status.term) };
     let silence = |node: NodeId| s.members.silence(s.now, node).unwrap_or_default();
+    let bad_link = |node: NodeId| s.members.trouble(node) == Some(Trouble::LinkBad);
     let lease_remaining = if is_voter { s.replica.book().remaining(s.now) } else { BTreeMap::new() };
     let safe_in = s.leader.map(|leader| {
         s.replica.read(|ledger| {
@@ -50,7 +51,8 @@ pub fn picture(s: &Sources<'_>) -> Live {
     Live {
         cluster: s.cluster,
         members: s.members.members().map(|m| (m.record.node, node(m, s, silence(m.record.node)))).collect(),
-        leader: leader.filter(|l| *l == me || silence(*l) < LEADER_SILENT_FOR),
+        // Over a bad link the leader leads on: its keeper says so, and calls go over connections of their own.
+        leader: leader.filter(|l| *l == me || silence(*l) < LEADER_SILENT_FOR || bad_link(*l)),
         term,
         voters: s.voters.clone(),
         is_leader: s.leader.is_some(),
