@@ -39,6 +39,12 @@ impl Instant {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// How far the two lie apart, whichever comes first.
+    #[must_use]
+    pub const fn apart(self, other: Self) -> Duration {
+        Duration::from_nanos(self.0.abs_diff(other.0))
+    }
 }
 
 impl Add<Duration> for Instant {

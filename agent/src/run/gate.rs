@@ -10,7 +10,7 @@ use crate::{
 use cluster_core::{
     ids::{NodeId, SessionId},
     ledger::{Body, NodeState, Rejection, Reply, Returning},
-    recovery::returns::{Ask, HOLD_HALF, Held, Returns},
+    recovery::returns::{Ask, Held, Returns},
     time::{Instant, WallTime},
     timing::Timing,
 };
@@ -82,7 +82,7 @@ impl Gate {
         let held = waiting.returns.ask(now, ask).err();
         waiting.held.retain(|_, (_, until)| *until > now);
         match held {
-            Some(held) => waiting.held.insert(ask.node, (held, now + held.left.min(HOLD_HALF))),
+            Some(held) => waiting.held.insert(ask.node, (held, now + held.left)),
             None => waiting.held.remove(&ask.node),
         };
         held

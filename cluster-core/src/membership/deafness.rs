@@ -39,7 +39,7 @@ impl Deafness {
     pub fn heard(&mut self, now: Instant, peer: NodeId) {
         let before = self.heard_at.insert(peer, now);
         if let Some(began) = before.filter(|at| now.since(*at) >= self.shortest)
-            && !self.is_known(began)
+            && !self.is_among(began, self.began.iter())
         {
             self.began.push_back(began);
             if self.began.len() > SILENCES_MAX {
@@ -53,15 +53,15 @@ impl Deafness {
         }
     }
 
-    fn is_known(&self, began: Instant) -> bool {
-        self.began.iter().any(|at| at.since(began).max(began.since(*at)) < self.together)
+    fn is_among<'a>(&self, began: Instant, mut silences: impl Iterator<Item = &'a Instant>) -> bool {
+        silences.any(|at| at.apart(began) < self.together)
     }
 
     /// When the newest silences began, over or not; close ones once.
     pub fn began(&self, now: Instant) -> Vec<Instant> {
         let mut began: Vec<Instant> = self.began.iter().copied().collect();
         for at in self.heard_at.values().filter(|at| now.since(**at) >= self.shortest) {
-            if !began.iter().any(|b| b.since(*at).max(at.since(*b)) < self.together) {
+            if !self.is_among(*at, began.iter()) {
                 began.push(*at);
             }
         }

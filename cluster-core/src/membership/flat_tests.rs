@@ -13,17 +13,8 @@ fn member(n: u64) -> MemberRecord {
 }
 
 fn roll(count: u64) -> Arc<Roll> {
-    let member = |r: MemberRecord| ViewMember {
-        node: r.node,
-        name: r.name,
-        address: r.address,
-        zone: "zone-a".into(),
-        role: r.role,
-        version: r.version,
-        state: NodeState::Alive,
-        incarnation: r.incarnation,
-        session: r.session,
-    };
+    let member =
+        |r: MemberRecord| ViewMember { zone: "zone-a".into(), ..ViewMember::of(&r, NodeState::Alive) };
     let members = (1..=count).map(super::flat_tests::member).map(member).collect();
     Arc::new(Roll::of(&View { epoch: ViewEpoch(1), members }))
 }

@@ -21,18 +21,7 @@ fn any_view() -> impl Strategy<Value = View> {
     let one = (0u64..4, prop::sample::select(states.to_vec()));
     (1u64..4, prop::collection::vec(one, 4)).prop_map(|(epoch, all)| {
         let member = |(host, (incarnation, state)): (usize, (u64, NodeState))| {
-            let r = record(host, incarnation, 0);
-            ViewMember {
-                node: r.node,
-                name: r.name,
-                address: r.address,
-                zone: r.zone,
-                role: r.role,
-                version: r.version,
-                state,
-                incarnation: r.incarnation,
-                session: r.session,
-            }
+            ViewMember::of(&record(host, incarnation, 0), state)
         };
         View {
             epoch: crate::ids::ViewEpoch(epoch),

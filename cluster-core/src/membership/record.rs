@@ -241,6 +241,24 @@ pub struct ViewMember {
     pub session: SessionId,
 }
 
+impl ViewMember {
+    /// As a committed view has a member that says this of itself.
+    #[must_use]
+    pub fn of(record: &MemberRecord, state: NodeState) -> Self {
+        Self {
+            node: record.node,
+            name: record.name.clone(),
+            address: record.address.clone(),
+            zone: record.zone.clone(),
+            role: record.role,
+            version: record.version.clone(),
+            state,
+            incarnation: record.incarnation,
+            session: record.session,
+        }
+    }
+}
+
 impl From<&Ledger> for View {
     fn from(ledger: &Ledger) -> Self {
         let members = ledger.nodes.iter().map(|(&node, n)| ViewMember {

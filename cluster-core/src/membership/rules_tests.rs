@@ -125,20 +125,7 @@ fn nobody_is_called_silent_whom_this_agent_does_not_watch() {
     // A joiner is greeted, gets its edges elsewhere, and the stream that it dialled stays.
     let mut members = Membership::new(record(0, 1, 1), LAN, at(0), 1);
     let mut effects = Vec::new();
-    let member = |host| {
-        let r = record(host, 1, 1);
-        ViewMember {
-            node: r.node,
-            name: r.name,
-            address: r.address,
-            zone: r.zone,
-            role: r.role,
-            version: r.version,
-            state: crate::ledger::NodeState::Alive,
-            incarnation: r.incarnation,
-            session: r.session,
-        }
-    };
+    let member = |host| ViewMember::of(&record(host, 1, 1), crate::ledger::NodeState::Alive);
     let view = View { epoch: crate::ids::ViewEpoch(1), members: (0..40).map(member).collect() };
     members.step(at(0), Event::View(Arc::new(Roll::of(&view))), &mut effects);
     let stranger =

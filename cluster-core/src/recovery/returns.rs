@@ -103,7 +103,7 @@ impl Returns {
         self.asking.retain(|_, row| now.since(row.answered) < ASKS_WITHIN);
         let fresh = Row { session: ask.session, lost: now - ask.unheard, since: now, answered: now };
         let row = self.asking.entry(ask.node).or_insert(fresh);
-        let same_death = fresh.lost.since(row.lost).max(row.lost.since(fresh.lost)) < self.clean_within;
+        let same_death = fresh.lost.apart(row.lost) < self.clean_within;
         if row.session != ask.session || !same_death {
             *row = fresh;
         }

@@ -296,17 +296,7 @@ impl Lab {
         for host in self.hosts.iter().filter(|h| h.up && h.powered) {
             let me = host.members.me();
             self.view.members.retain(|m| m.node != me.node);
-            self.view.members.push(ViewMember {
-                node: me.node,
-                name: me.name.clone(),
-                address: me.address.clone(),
-                zone: me.zone.clone(),
-                role: me.role,
-                version: me.version.clone(),
-                state: NodeState::Alive,
-                incarnation: me.incarnation,
-                session: me.session,
-            });
+            self.view.members.push(ViewMember::of(me, NodeState::Alive));
         }
         self.publish();
     }

@@ -48,17 +48,11 @@ fn remove(lab: &mut Lab, watched: Duration) -> Result<Run, LabError> {
     // What each knows itself: through the leader all would say the same.
     wait_until("everybody to list four", SETTLES, || lists(lab, &knowing, 4))?;
     run.took("heard", Some(healed.elapsed()));
-    stays_true("four listed by everybody", watched, || {
-        std::thread::sleep(LOOK_EVERY);
-        lists(lab, &knowing, 4)
-    })
-    .unwrap_or_else(|e| run.problems.push(e.to_string()));
+    stay_four(lab, &knowing, watched, &mut run);
     // Only its own agent, started again, may bring it back: as a new member.
     let started = Instant::now();
     lab.power_on(victim)?;
-    let joined = lab.until(leader, "it to join anew", SETTLES, |s| s.in_state("alive") == 5);
-    joined.err().into_iter().for_each(|e| run.problems.push(e.to_string()));
-    run.took("joined anew", Some(started.elapsed()));
+    joins_anew(lab, leader, started, &mut run);
     Ok(run)
 }
 
@@ -73,21 +67,29 @@ fn remove_living(lab: &mut Lab, watched: Duration) -> Result<Run, LabError> {
     lab.ask(leader, &["node", "remove", &name])?;
     wait_until("everybody to list four", SETTLES, || lists(lab, &others, 4))?;
     run.took("unlisted", Some(removed.elapsed()));
-    stays_true("four listed by everybody", watched, || {
-        std::thread::sleep(LOOK_EVERY);
-        lists(lab, &others, 4)
-    })
-    .unwrap_or_else(|e| run.problems.push(e.to_string()));
+    stay_four(lab, &others, watched, &mut run);
     let says = format!("{name} was removed from the cluster while its agent ran");
     let told = lab.cli(victim, &["status"])?.stdout;
     run.check(told.contains(&says), || format!("its own status doesn't say that it was removed: {told}"));
     lab.hosts[victim].terminate()?;
     let started = Instant::now();
     lab.start(victim)?;
+    joins_anew(lab, leader, started, &mut run);
+    Ok(run)
+}
+
+fn stay_four(lab: &Lab, hosts: &[usize], watched: Duration, run: &mut Run) {
+    stays_true("four listed by everybody", watched, || {
+        std::thread::sleep(LOOK_EVERY);
+        lists(lab, hosts, 4)
+    })
+    .unwrap_or_else(|e| run.problems.push(e.to_string()));
+}
+
+fn joins_anew(lab: &Lab, leader: usize, started: Instant, run: &mut Run) {
     let joined = lab.until(leader, "it to join anew", SETTLES, |s| s.in_state("alive") == 5);
     joined.err().into_iter().for_each(|e| run.problems.push(e.to_string()));
     run.took("joined anew", Some(started.elapsed()));
-    Ok(run)
 }
 
 /// Whether each of these hosts lists so many nodes, in whatever state.

@@ -154,18 +154,7 @@ impl Node {
     }
 
     pub fn view_member(&self) -> ViewMember {
-        let r = self.record();
-        ViewMember {
-            node: r.node,
-            name: r.name,
-            address: r.address,
-            zone: r.zone,
-            role: r.role,
-            version: r.version,
-            state: NodeState::Alive,
-            incarnation: r.incarnation,
-            session: r.session,
-        }
+        ViewMember::of(&self.record(), NodeState::Alive)
     }
 }
 
