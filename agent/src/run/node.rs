@@ -274,7 +274,8 @@ impl Node {
         if behind > LATE {
             self.late(now, behind);
         }
-        if now >= self.members_due {
+        // The nearest tick, not the first one after: a tick that comes a little early would double the wait.
+        if now + TICK / 2 >= self.members_due {
             self.members_due = now + tick_every(&self.p.timing);
             self.gossip(now, membership::Event::Tick);
             self.cut(now, cut::Event::Tick);

@@ -1,10 +1,12 @@
 //! Edge: how long one peer has been silent to this agent, and from when on that is odd for this peer.
 //!
 //! Phi accrual (Hayashibara et al., SRDS 2004, section 4): the gaps between its last heartbeats are taken as normally
-//! distributed; phi is how many decimal places of luck it would take for the next one to be merely late. The silence at
-//! which phi is high enough is worked out when a heartbeat comes, so that asking costs nothing. A floor and a ceiling
-//! bound what the history can say. A stream's end is odd at once. What this agent slept through is not held against the
-//! peer (`credit`). All of it only leads to a second opinion, never to a decision.
+//! distributed; phi is how many decimal places of luck it would take for the next one to be merely late. Their middle is
+//! the interval that was promised, and those that came late alone tell how far they stray: one that is sent early, for
+//! what it carries, makes nobody patient. The silence at which phi is high enough is worked out when a heartbeat comes,
+//! so that asking costs nothing. A floor and a ceiling bound what the history can say. A stream's end is odd at once.
+//! What this agent slept through is not held against the peer (`credit`), and a silence beyond the ceiling, which was
+//! looked into, was no late heartbeat but an outage. All of it only leads to a second opinion, never to a decision.
 
 use crate::{ids::SessionId, time::Instant, timing::Timing};
 use core::time::Duration;
@@ -12,9 +14,7 @@ use std::collections::VecDeque;
 
 /// Gaps remembered: at 400 ms thirteen seconds.
 const GAPS_MAX: usize = 32;
-/// Longer gaps count as so many heartbeats: one outage must not make the peer unsuspicious for long.
-const GAP_HEARTBEATS_MAX: u32 = 8;
-/// Deviations above the mean at which phi is 8: one in 10^8 heartbeats, were gaps truly normal.
+/// Deviations above the middle at which phi is 8: one in 10^8 heartbeats, were gaps truly normal.
 pub(super) const DEVIATIONS: f64 = 5.226;
 /// The least deviation, in heartbeats: the scheduler's noise and the ticks'.
 pub(super) const DEVIATION_MIN: f64 = 0.1;
@@ -31,9 +31,8 @@ pub struct Edge {
     fair_credit: Duration,
     /// So long after `fair_at` it is odd.
     limit: Duration,
-    /// In microseconds, with their sum and the sum of their squares.
-    gaps: VecDeque<u32>,
-    sum: u64,
+    /// By how much each came late, in microseconds, with the sum of their squares.
+    late: VecDeque<u32>,
     squares: u64,
     open: bool,
     ended_at: Option<Instant>,
@@ -52,8 +51,7 @@ impl Edge {
             fair_at: now,
             fair_credit: Duration::ZERO,
             limit: timing.suspect_ceiling,
-            gaps: VecDeque::new(),
-            sum: 0,
+            late: VecDeque::new(),
             squares: 0,
             open: false,
             ended_at: None,
@@ -93,14 +91,15 @@ impl Edge {
     /// A heartbeat came. False if it is one of this life that came before: no sign of anything.
     pub fn heard(&mut self, now: Instant, session: SessionId, seq: u64, timing: &Timing) -> bool {
         if self.session != Some(session) {
-            (self.sum, self.squares) = (0, 0);
-            self.gaps.clear();
+            self.squares = 0;
+            self.late.clear();
             (self.session, self.heard_at) = (Some(session), None);
         } else if seq <= self.seq {
             return false;
         }
-        if self.heard_at.is_some() {
-            self.remember(self.silence(now).min(timing.heartbeat * GAP_HEARTBEATS_MAX));
+        let gap = self.silence(now);
+        if self.heard_at.is_some() && gap <= timing.suspect_ceiling {
+            self.remember(gap.saturating_sub(timing.heartbeat));
         }
         self.seq = seq;
         (self.heard_at, self.credit) = (Some(now), Duration::ZERO);
@@ -110,33 +109,25 @@ impl Edge {
         true
     }
 
-    fn remember(&mut self, gap: Duration) {
-        let gap = u32::try_from(gap.as_micros()).expect("a few heartbeats are less than an hour");
-        let square = |gap: u32| u64::from(gap) * u64::from(gap);
-        if self.gaps.len() == GAPS_MAX {
-            let old = self.gaps.pop_front().expect("it is full");
-            self.sum -= u64::from(old);
-            self.squares -= square(old);
+    fn remember(&mut self, late: Duration) {
+        let late = u32::try_from(late.as_micros()).expect("a ceiling is less than an hour");
+        let square = |late: u32| u64::from(late) * u64::from(late);
+        if self.late.len() == GAPS_MAX {
+            self.squares -= square(self.late.pop_front().expect("it is full"));
         }
-        self.gaps.push_back(gap);
-        self.sum += u64::from(gap);
-        self.squares += square(gap);
+        self.late.push_back(late);
+        self.squares += square(late);
     }
 
     /// The silence at which phi reaches its threshold, within floor and ceiling.
     fn odd_after(&self, timing: &Timing) -> Duration {
-        let expected = timing.heartbeat.as_secs_f64();
         // The interval that was promised counts as one observation, so that there always is one.
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "at most GAPS_MAX gaps of a few seconds in microseconds"
-        )]
-        let (count, sum, squares) =
-            ((self.gaps.len() + 1) as f64, self.sum as f64 / 1e6, self.squares as f64 / 1e12);
-        let mean = (expected + sum) / count;
-        let variance = (expected * expected + squares) / count - mean * mean;
-        let deviation = variance.max(0.0).sqrt().max(expected * DEVIATION_MIN);
-        let odd = Duration::from_secs_f64(mean + DEVIATIONS * deviation);
+        #[expect(clippy::cast_precision_loss, reason = "at most GAPS_MAX of a few seconds in microseconds")]
+        let (count, squares) = ((self.late.len() + 1) as f64, self.squares as f64 / 1e12);
+        let expected = timing.heartbeat.as_secs_f64();
+        // As many stray to the other side.
+        let deviation = (2.0 * squares / count).sqrt().max(expected * DEVIATION_MIN);
+        let odd = Duration::from_secs_f64(expected + DEVIATIONS * deviation);
         odd.clamp(timing.suspect_floor, timing.suspect_ceiling)
     }
 

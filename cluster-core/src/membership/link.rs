@@ -47,7 +47,6 @@ pub struct Link {
     pub round: u64,
     /// What the next heartbeat to it carries.
     pub exchange: Exchange,
-    pub sent: u64,
     pub sessions: Option<Sessions>,
     /// The peer's committed view, by its last heartbeat.
     pub view: Option<ViewEpoch>,
@@ -80,7 +79,6 @@ impl Link {
             phase: Duration::ZERO,
             round: 0,
             exchange: Exchange::Deltas,
-            sent: 0,
             sessions: None,
             view: None,
             found: None,

@@ -161,6 +161,8 @@ pub enum Effect {
     Send { to: NodeId, heartbeat: Heartbeat },
     /// Keep a stream with the peer from now on, at this address, and dial again whenever it ends.
     Connect { peer: NodeId, address: String },
+    /// The same over a fresh connection: what stands with the peer doesn't deliver, and mustn't serve again.
+    Reconnect { peer: NodeId, address: String },
     /// Don't dial the peer any more. A stream that it dialled may stay.
     Disconnect { peer: NodeId },
     /// Say hello to this address, once; its answer comes in as `Event::Hello`.
@@ -203,6 +205,8 @@ pub struct Membership {
     rounds: u64,
     /// This agent's own phase of a heartbeat.
     phase: Duration,
+    /// Heartbeats of this session. A link may be given up at this end alone and begin anew: its numbers go on.
+    sent: u64,
     /// Peers with whom heartbeats flow, or should.
     links: BTreeMap<NodeId, Link>,
     /// One at a time a subject.
@@ -247,6 +251,7 @@ impl Membership {
             round: Round::default(),
             rounds: 0,
             phase,
+            sent: 0,
             links: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             met: BTreeSet::new(),

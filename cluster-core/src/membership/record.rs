@@ -203,7 +203,7 @@ pub struct Heartbeat {
     pub from: NodeId,
     pub session: SessionId,
     pub incarnation: Incarnation,
-    /// Counts the heartbeats of one session to one peer, from 1.
+    /// Rises from one heartbeat of a session to the next, whoever gets them.
     pub seq: u64,
     /// The sender's own trouble: 0 is well, `local_health::SCORE_MAX` is very late all the time.
     pub health: u8,

@@ -24,7 +24,7 @@ fn history_decides_between_floor_and_ceiling() {
     assert_eq!(suspected_after(&[400]), 650, "steady: the floor");
     let rough = suspected_after(&[300, 400, 500, 400]);
     assert!((700..800).contains(&rough), "{rough}");
-    assert_eq!(suspected_after(&[100, 1_100]), 1_000, "never later than the ceiling");
+    assert_eq!(suspected_after(&[100, 900]), 1_000, "never later than the ceiling");
     assert_eq!(suspected_after(&[20]), 650, "never sooner than the floor");
 }
 
@@ -132,4 +132,28 @@ fn nobody_is_called_silent_whom_this_agent_does_not_watch() {
         (1..40).map(id).find(|n| members.silence(at(0), *n).is_none()).expect("not all are watched");
     members.step(at(10), Event::StreamOpened { peer: stranger }, &mut effects);
     assert_eq!(members.silence(at(60_000), stranger), None);
+}
+
+#[test]
+fn a_stream_that_one_end_gave_up_and_makes_anew_goes_on_counting() {
+    let mut members = Membership::new(record(0, 1, 1), LAN, at(0), 1);
+    let mut effects = Vec::new();
+    for ms in 0..10 {
+        members.step(at(ms), Event::StreamOpened { peer: id(1) }, &mut effects);
+        members.step(at(ms), Event::StreamEnded { peer: id(1) }, &mut effects);
+    }
+    let numbers: Vec<u64> = sends(&effects, id(1)).iter().map(|h| h.seq).collect();
+    assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_outage_makes_nobody_patient() {
+    let mut edge = Edge::new(at(0), &LAN);
+    let hear = |edge: &mut Edge, ms: u64, seq| {
+        edge.heard(at(ms), SessionId(1), seq, &LAN);
+        edge.odd_at().since(at(ms)).as_millis()
+    };
+    hear(&mut edge, 0, 1);
+    assert_eq!(hear(&mut edge, 20_000, 2), 650);
+    assert_eq!(hear(&mut edge, 20_900, 3), 1_000, "one that came late does");
 }

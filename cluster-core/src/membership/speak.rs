@@ -74,9 +74,9 @@ impl Membership {
     pub(super) fn send(&mut self, to: NodeId, effects: &mut Vec<Effect>) {
         let view = self.table.view();
         let Some(link) = self.links.get_mut(&to) else { return };
-        link.sent += 1;
+        self.sent += 1;
         let fresh = core::mem::replace(&mut link.round, self.rounds) != self.rounds;
-        let (seq, exchange, theirs) = (link.sent, core::mem::take(&mut link.exchange), link.view);
+        let (seq, exchange, theirs) = (self.sent, core::mem::take(&mut link.exchange), link.view);
         let mut deltas = match exchange {
             Exchange::Deltas if fresh => self.round.news.clone(),
             Exchange::Deltas => Vec::new(),

@@ -206,23 +206,23 @@ impl Membership {
             without_keeper: evidence.keeper.is_none(),
         });
         self.found |= trouble != before || asked > 0;
-        if trouble == Some(Trouble::LinkBad) {
+        // After an outage the stream waits for a retransmission, in doubt for as long as the outage lasted.
+        let healed = trouble.is_none() && before == Some(Trouble::HostGone);
+        if healed || trouble == Some(Trouble::LinkBad) {
             self.redial(now, peer, effects);
         }
     }
 
     /// The agent lives and its stream is dead: a fresh one, from this end too.
-    fn redial(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
+    pub(super) fn redial(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(address) = self.address(peer) else { return };
-        let link = self.links.get_mut(&peer).expect("it was found bad");
+        let link = self.links.get_mut(&peer).expect("only links are dialled");
         if now < link.redial_at {
             return;
         }
         link.redial_at = now + REDIAL_EVERY;
-        if link.dialled.replace(address.clone()).is_some() {
-            effects.push(Effect::Disconnect { peer });
-        }
-        effects.push(Effect::Connect { peer, address });
+        link.dialled = Some(address.clone());
+        effects.push(Effect::Reconnect { peer, address });
     }
 
     pub(super) fn probe_answered(

@@ -8,6 +8,7 @@
 //! Not here: what flows over the streams (`speak`, `hear`), and silence (`watch`).
 
 use super::*;
+use edge::Edge;
 use link::Found;
 use overlay::ALL_TO_ALL_MAX;
 
@@ -64,18 +65,28 @@ impl Membership {
                 inquiry.settled();
             }
         }
+        let mut silent = Vec::new();
         for peer in targets {
             let link = self.links.entry(peer).or_insert_with(|| Link::new(now, &self.timing));
             if !link.wanted {
                 (link.wanted, link.delivered, link.retire_at) = (true, false, None);
                 link.dial_at = if self.me.node < peer { now } else { now + DIAL_AFTER };
                 link.edge.wanted(now, &self.timing);
+                let fell_silent =
+                    |e: &Edge| e.heard_at().is_some() && e.silence(now) >= self.timing.suspect_ceiling;
+                if link.edge.is_open() && fell_silent(&link.edge) {
+                    silent.push(peer);
+                }
             }
             let address = &self.table.get(peer).expect("targets are members").record.address;
             if link.dialled.as_ref().is_some_and(|at| at != address) {
                 link.dialled = Some(address.clone());
                 effects.push(Effect::Connect { peer, address: address.clone() });
             }
+        }
+        // A stream from before an outage that removed the peer.
+        for peer in silent {
+            self.redial(now, peer, effects);
         }
         self.dial(now, effects);
     }

@@ -317,7 +317,7 @@ impl Agent {
                     let ages = if votes { self.book.ack_ages(env.clocks.raw) } else { Vec::new() };
                     env.out.push(Out::Send { to, msg: Msg::Heartbeat { beat: heartbeat, ages } });
                 }
-                E::Connect { peer, .. } => env.out.push(Out::Connect { peer }),
+                E::Connect { peer, .. } | E::Reconnect { peer, .. } => env.out.push(Out::Connect { peer }),
                 E::Disconnect { peer } => env.out.push(Out::Disconnect { peer }),
                 E::Probe { address } => env.out.push(Out::Probe { address }),
                 E::Refuted { incarnation } => env.disk.incarnation = incarnation.0,

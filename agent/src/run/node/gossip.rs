@@ -96,6 +96,11 @@ impl Node {
             match effect {
                 Effect::Send { to, heartbeat } => self.send(now, to, heartbeat),
                 Effect::Connect { peer, address } => self.connect(peer, address),
+                Effect::Reconnect { peer, address } => {
+                    self.p.peers.forget(&address);
+                    self.news |= self.edges.hang_up(peer);
+                    self.connect(peer, address);
+                }
                 Effect::Disconnect { peer } => {
                     // A connection that is stuck must not serve the next stream; one that isn't goes with its users.
                     if let Some(address) = self.edges.address(peer) {

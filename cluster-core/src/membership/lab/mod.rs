@@ -247,7 +247,9 @@ impl Lab {
         for effect in effects {
             match effect {
                 Effect::Send { to, heartbeat } => self.send(host, index(to), heartbeat),
-                Effect::Connect { peer, .. } => _ = self.hosts[host].wanted.insert(peer),
+                Effect::Connect { peer, .. } | Effect::Reconnect { peer, .. } => {
+                    _ = self.hosts[host].wanted.insert(peer)
+                }
                 Effect::Disconnect { peer } => self.disconnect(host, peer),
                 Effect::Probe { address } => self.probe(host, &address),
                 Effect::ProbeBurst { peer, nonce, count, every, .. } => {

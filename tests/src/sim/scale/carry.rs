@@ -22,6 +22,7 @@ impl World {
                 self.post(node, index(to), Mail::Beat(heartbeat));
             }
             Effect::Connect { peer, .. } => self.connect(node, index(peer)),
+            Effect::Reconnect { peer, .. } => self.reconnect(node, index(peer)),
             Effect::Disconnect { peer } => self.disconnect(node, index(peer)),
             Effect::Probe { address } => {
                 if let Some(to) = at_address(&address).filter(|to| *to != node) {
@@ -91,16 +92,22 @@ impl World {
 
     fn connect(&mut self, node: u32, peer: u32) {
         let life = self.nodes[node as usize].life;
-        let asked_before = !self.nodes[node as usize].wanted.insert(peer);
+        self.nodes[node as usize].wanted.insert(peer);
         match self.streams.between(node, peer, Kind::Edge) {
-            // Asked for although one stands: that one doesn't do. What is on its way in it is lost.
-            Some(slot) if asked_before || self.streams.is_stuck(slot) => {
-                self.streams.replace(slot);
-                self.queue.push(self.now + MS, What::Dial { from: node, life, peer });
-            }
+            Some(slot) if self.streams.is_stuck(slot) => self.reconnect(node, peer),
             Some(_) => self.input(node, 0, Input::Opened { peer }),
             None => self.queue.push(self.now + MS, What::Dial { from: node, life, peer }),
         }
+    }
+
+    /// What is on its way in the stream that stands is lost.
+    fn reconnect(&mut self, node: u32, peer: u32) {
+        let life = self.nodes[node as usize].life;
+        self.nodes[node as usize].wanted.insert(peer);
+        if let Some(slot) = self.streams.between(node, peer, Kind::Edge) {
+            self.streams.replace(slot);
+        }
+        self.queue.push(self.now + MS, What::Dial { from: node, life, peer });
     }
 
     fn disconnect(&mut self, node: u32, peer: u32) {
