@@ -38,7 +38,7 @@ pub async fn nobody_else(
         sender: introduction(identity, incarnation),
         members: Vec::new(),
         waiting: Vec::new(),
-        leader: None,
+        voters: Vec::new(),
     });
     let until = tokio::time::Instant::now() + GIVE_WAY_AFTER;
     loop {

@@ -118,7 +118,7 @@ pub struct Follower {
     pub peers: Arc<Peers>,
     pub live: watch::Receiver<Arc<Live>>,
     pub heard: watch::Sender<Heard>,
-    /// Voters that a seed named, until the ledger tells.
+    /// Voters that a seed named, or else whom it named, until the ledger tells.
     pub hints: Arc<Mutex<BTreeMap<NodeId, String>>>,
 }
 
@@ -176,10 +176,13 @@ impl Follower {
         let live = self.live.borrow().clone();
         let known = self.heard.borrow().voters.clone();
         let hints = self.hints.lock().expect("no holder of this lock panics").clone();
-        let ids: Vec<NodeId> = if known.is_empty() {
-            live.members.keys().chain(hints.keys()).copied().collect()
-        } else {
+        // Who doesn't vote refuses: where hundreds join at once, to try everybody is a storm of connections.
+        let ids: Vec<NodeId> = if !known.is_empty() {
             known.keys().copied().collect()
+        } else if !hints.is_empty() {
+            hints.keys().copied().collect()
+        } else {
+            live.members.keys().copied().collect()
         };
         let address = |id: &NodeId| {
             let gossiped = live.members.get(id).map(|m| m.address.clone());

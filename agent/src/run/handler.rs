@@ -151,9 +151,13 @@ impl PeerHandler for Handler {
             if same_name && cluster.is_some() && meeting.cluster.is_none_or(|c| Some(c) == cluster) {
                 let _stopping = self.inputs.send(Input::Met(meeting)).await;
             }
-            let leader = {
+            let voters = {
                 let live = self.live.borrow();
-                live.leader.and_then(|l| Some((l, live.members.get(&l)?.address.clone())))
+                let now_at = |id: &NodeId| live.members.get(id).map(|m| m.address.clone());
+                live.voters
+                    .iter()
+                    .map(|(id, logged)| (*id, now_at(id).unwrap_or_else(|| logged.clone())))
+                    .collect()
             };
             Ok(Meeting {
                 cluster_name: self.identity.cluster_name.clone(),
@@ -161,7 +165,7 @@ impl PeerHandler for Handler {
                 sender: introduction(&self.identity, self.incarnation),
                 members: self.acquaintances(),
                 waiting,
-                leader,
+                voters,
             })
         })
     }

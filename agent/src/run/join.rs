@@ -163,7 +163,7 @@ impl Joiner {
             sender: introduction(&self.identity, self.incarnation),
             members: Vec::new(),
             waiting: waiting.clone(),
-            leader: None,
+            voters: Vec::new(),
         });
         let mut calls = JoinSet::new();
         for address in addresses {
@@ -226,7 +226,7 @@ impl Joiner {
             sender: introduction(&self.identity, self.incarnation),
             members: Vec::new(),
             waiting: Vec::new(),
-            leader: None,
+            voters: Vec::new(),
         };
         if let Ok(answer) = peer::meet(channel, &mine, MEET_TIMEOUT).await
             && answer.cluster.is_none()
@@ -241,9 +241,11 @@ impl Joiner {
         {
             let mut hints = self.hints.lock().expect("no holder of this lock panics");
             hints.clear();
-            let named = meeting.members.iter().map(|m| (m.node, m.address.clone()));
-            hints.extend(named.chain([(meeting.sender.node, meeting.sender.address.clone())]));
-            hints.extend(meeting.leader.clone());
+            hints.extend(meeting.voters.iter().cloned());
+            if hints.is_empty() {
+                let named = meeting.members.iter().map(|m| (m.node, m.address.clone()));
+                hints.extend(named.chain([(meeting.sender.node, meeting.sender.address.clone())]));
+            }
         }
         let _stopping = self.inputs.send(Input::Met(meeting)).await;
     }

@@ -10,6 +10,7 @@ mod gossip;
 mod office;
 mod opinion;
 mod place;
+mod view;
 
 use super::{
     follow::Heard,
@@ -34,9 +35,9 @@ use crate::{
 };
 use cluster_core::{
     cut::{self, Cut},
-    ids::{BootId, LogId, NodeId, ViewEpoch},
+    ids::{BootId, LogId, NodeId},
     ledger::{AgentState, Event, Ledger, NodeProfile, Settings},
-    membership::{self, DialOutcome, MemberRecord, Membership, Opinion, Roll, Trouble, View, tick_every},
+    membership::{self, DialOutcome, MemberRecord, Membership, Opinion, Trouble, tick_every},
     recovery::{self, LiveView},
     time::Instant,
     timing::Timing,
@@ -45,6 +46,7 @@ use edges::Edges;
 use opinion::Askers;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use view::{Adopted, JOINERS_WAIT, News};
 
 /// Between two looks at everything that has a time.
 const TICK: Duration = Duration::from_millis(50);
@@ -54,8 +56,9 @@ const LATE: Duration = Duration::from_millis(80);
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// One that was refused for now, after this.
 const ASK_AGAIN: Duration = Duration::from_millis(1_100);
-/// Between two pictures of the present while nothing happens.
+/// Between two pictures of the present while nothing happens, and at least while much does.
 const PICTURE_EVERY: Duration = Duration::from_millis(250);
+const PICTURE_PAUSE: Duration = Duration::from_millis(25);
 
 /// What the loop is made of; see `run`, which makes it.
 pub struct Parts {
@@ -99,7 +102,9 @@ pub struct Node {
     voters: BTreeMap<NodeId, String>,
     voter_config: LogId,
     seen_index: u64,
-    seen_view: Option<(ViewEpoch, u64)>,
+    adopted: Adopted,
+    /// When the ledger's view is to be adopted, if that was put off.
+    adopt_at: Option<Instant>,
     seen_agents: Option<(Duration, BTreeMap<NodeId, AgentState>)>,
     joining: Option<Instant>,
     /// Whether the newest `NodeUp` was answered, however.
@@ -147,7 +152,8 @@ impl Node {
             voters: BTreeMap::new(),
             voter_config: LogId::default(),
             seen_index: 0,
-            seen_view: None,
+            adopted: Adopted::default(),
+            adopt_at: None,
             seen_agents: None,
             joining: None,
             answered: false,
@@ -302,12 +308,16 @@ impl Node {
             self.news = true;
             self.ledger_changed(now);
         }
+        if self.adopt_at.is_some_and(|at| now >= at) {
+            self.adopt(now);
+        }
         self.join(now);
         let wanted = self.p.instances.need_lease();
         self.p.lease.settle(self.p.stored.cluster(), wanted);
         self.p.instances.lease(now, self.p.lease.held());
         self.lead(|leader, ledger, live| leader.look(now, ledger, live));
-        if self.news || now.since(self.pictured_at) >= PICTURE_EVERY {
+        let fresh_for = if self.news { PICTURE_PAUSE } else { PICTURE_EVERY };
+        if now.since(self.pictured_at) >= fresh_for {
             (self.news, self.pictured_at) = (false, now);
             self.publish(now);
         }
@@ -315,17 +325,10 @@ impl Node {
 
     fn ledger_changed(&mut self, now: Instant) {
         let replica = self.p.replica.clone();
-        // The members' addresses and sessions change without the view's epoch: look at the nodes, too.
-        let seen = replica.read(|ledger| (ledger.view_epoch, nodes_fingerprint(ledger)));
-        if self.seen_view != Some(seen) {
-            self.seen_view = Some(seen);
-            // Carried out after the ledger is let go: what follows may look at it again.
-            let view = replica.read(|ledger| View::from(ledger));
-            let roll = Arc::new(Roll::of(&view));
-            self.gossip(now, membership::Event::View(roll));
-            self.cut(now, cut::Event::View(view));
-            let members = &self.members;
-            self.reports.keep(|node| members.member(node).is_some());
+        match replica.read(|ledger| self.adopted.news(ledger)) {
+            News::None => {}
+            News::Joiners => _ = self.adopt_at.get_or_insert(now + JOINERS_WAIT),
+            News::Urgent => self.adopt(now),
         }
         let agents = replica.read(|ledger| (agent_timeout(ledger), ledger.agents_down()));
         if self.seen_agents.as_ref() != Some(&agents) {
@@ -381,14 +384,4 @@ impl Node {
 fn agent_timeout(ledger: &Ledger) -> Duration {
     let committed = ledger.cluster.as_ref().map(|c| c.settings.agent_timeout_ms);
     Duration::from_millis(committed.unwrap_or_else(|| Settings::default().agent_timeout_ms))
-}
-
-/// Changes whenever what gossip needs of the ledger's nodes does.
-fn nodes_fingerprint(ledger: &Ledger) -> u64 {
-    use std::hash::{Hash as _, Hasher as _};
-    let mut hasher = std::hash::DefaultHasher::new();
-    for (id, n) in &ledger.nodes {
-        (id, n.session, n.incarnation, &n.profile.address, n.state as u8).hash(&mut hasher);
-    }
-    hasher.finish()
 }

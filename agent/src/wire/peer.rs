@@ -72,7 +72,8 @@ pub struct Meeting {
     pub members: Vec<Acquaintance>,
     /// Others that wait for a cluster.
     pub waiting: Vec<(NodeId, String)>,
-    pub leader: Option<(NodeId, String)>,
+    /// Who votes, as far as is known.
+    pub voters: Vec<(NodeId, String)>,
 }
 
 /// The tonic client of one agent, with this project's limits.
@@ -373,7 +374,7 @@ pub(super) fn meeting_from_request(r: pb::MeetRequest) -> Option<Meeting> {
         sender: acquaintance(r.sender?),
         members: Vec::new(),
         waiting: waiting_from(r.waiting),
-        leader: None,
+        voters: Vec::new(),
     })
 }
 
@@ -384,12 +385,11 @@ fn meeting_from_answer(r: pb::MeetResponse) -> Option<Meeting> {
         sender: acquaintance(r.responder?),
         members: r.members.into_iter().map(acquaintance).collect(),
         waiting: waiting_from(r.waiting),
-        leader: (r.leader != 0).then_some((NodeId(r.leader), r.leader_address)),
+        voters: waiting_from(r.voters),
     })
 }
 
 pub(super) fn meeting_to_answer(m: Meeting) -> pb::MeetResponse {
-    let (leader, leader_address) = m.leader.map_or((0, String::new()), |(n, a)| (n.0, a));
     pb::MeetResponse {
         cluster_name: m.cluster_name,
         cluster_id: m.cluster.map_or(0, |c| c.0),
@@ -397,9 +397,8 @@ pub(super) fn meeting_to_answer(m: Meeting) -> pb::MeetResponse {
         members: m.members.iter().map(record).collect(),
         waiting: m.waiting.iter().map(|(n, a)| waiting(*n, a)).collect(),
         pledged_to: 0,
-        leader,
-        leader_address,
         feature_level: u32::from(cluster_core::ledger::FEATURE_LEVEL),
+        voters: m.voters.iter().map(|(n, a)| waiting(*n, a)).collect(),
     }
 }
 

@@ -41,7 +41,8 @@ impl Membership {
 
     /// Starts to look into whoever is odd, and looks at those in trouble.
     pub(super) fn judge(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if self.leaving || self.health.in_grace(now) {
+        // Who is starved would find everyone silent, and its questions would starve others.
+        if self.leaving || self.health.in_grace(now) || self.health.is_bad() {
             return;
         }
         let odd = |l: &Link| l.wanted && now >= l.found.as_ref().map_or(l.edge.odd_at(), |_| l.watch_at);

@@ -57,7 +57,11 @@ impl Node {
                 if self.edges.opened(peer, id, outbox, dialled) {
                     self.news = true;
                     self.gossip(now, membership::Event::StreamOpened { peer });
-                    self.prepare(peer);
+                    // Over the connection that it came by. To one that was dialled by the peer this agent has none yet:
+                    // an edge that stands is worth one, by and by.
+                    if dialled {
+                        self.prepare(peer);
+                    }
                 }
             }
             StreamEvent::Ended { peer, id, why } => {
@@ -193,7 +197,7 @@ impl Node {
             sender: introduction(&self.p.identity, self.members.me().incarnation),
             members: Vec::new(),
             waiting: Vec::new(),
-            leader: None,
+            voters: Vec::new(),
         };
         let (inputs, ours, peers) = (self.p.inputs.clone(), mine.cluster, self.p.peers.clone());
         tokio::spawn(async move {

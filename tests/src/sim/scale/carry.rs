@@ -103,9 +103,11 @@ impl World {
     /// What is on its way in the stream that stands is lost.
     fn reconnect(&mut self, node: u32, peer: u32) {
         let life = self.nodes[node as usize].life;
-        self.nodes[node as usize].wanted.insert(peer);
-        if let Some(slot) = self.streams.between(node, peer, Kind::Edge) {
-            self.streams.replace(slot);
+        let asked_before = !self.nodes[node as usize].wanted.insert(peer);
+        match self.streams.between(node, peer, Kind::Edge) {
+            Some(slot) => self.streams.replace(slot),
+            None if asked_before => return,
+            None => {}
         }
         self.queue.push(self.now + MS, What::Dial { from: node, life, peer });
     }
