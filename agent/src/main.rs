@@ -35,6 +35,7 @@ fn agent(config: AgentConfig) -> ExitCode {
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         tracing::debug!(%error, "not a subreaper");
     }
+    // One worker: two would hand each message over, for a fifth of a leader's time. What blocks has threads of its own.
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -54,7 +54,7 @@ pub const LAN: Timing = Timing {
     renew_every: ms(400),
     renew_hurry: ms(50),
     renew_hurry_after: ms(550),
-    // Over by the next tick after one of 50 ms.
+    // Less than a tick, so that it is over at the next one.
     cut_coalesce: ms(40),
     cut_poll_after: ms(300),
     agent_down_after: ms(10_000),

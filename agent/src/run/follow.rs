@@ -118,7 +118,7 @@ pub struct Follower {
     pub peers: Arc<Peers>,
     pub live: watch::Receiver<Arc<Live>>,
     pub heard: watch::Sender<Heard>,
-    /// Voters that a seed named, or else whom it named, until the ledger tells.
+    /// Voters that a seed named, until the ledger tells.
     pub hints: Arc<Mutex<BTreeMap<NodeId, String>>>,
 }
 

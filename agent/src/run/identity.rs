@@ -9,7 +9,7 @@ use cluster_core::{
     ids::{ClusterId, Incarnation, SetId},
 };
 use std::sync::Arc;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 /// Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -23,13 +23,19 @@ struct Stored {
     /// None with `--dev`: nothing outlives the process.
     file: Option<NodeFile>,
     was_pledged: bool,
+    cluster: Arc<watch::Sender<Option<ClusterId>>>,
 }
 
 impl Membership {
     #[must_use]
     pub fn new(identity: Identity, file: Option<NodeFile>) -> Self {
         let cluster = Arc::new(watch::Sender::new(identity.cluster_id));
-        Self { stored: Arc::new(Mutex::new(Stored { identity, file, was_pledged: false })), cluster }
+        let stored = Stored { identity, file, was_pledged: false, cluster: cluster.clone() };
+        Self { stored: Arc::new(Mutex::new(stored)), cluster }
+    }
+
+    async fn stored(&self) -> OwnedMutexGuard<Stored> {
+        self.stored.clone().lock_owned().await
     }
 
     #[must_use]
@@ -40,34 +46,27 @@ impl Membership {
     /// Joins a cluster that others founded, for good. A pledge to another founding is void from then on, in the same
     /// write: it must not found a second time after a restart. Returns false when this node belongs to another cluster.
     pub async fn adopt(&self, cluster: ClusterId) -> Result<bool, StorageError> {
-        let mut stored = self.stored.lock().await;
-        match stored.identity.cluster_id {
-            Some(mine) => Ok(mine == cluster),
-            None => {
-                stored.was_pledged = stored.identity.pledge.is_some();
-                stored
-                    .change(|i| {
-                        i.cluster_id = Some(cluster);
-                        i.pledge = None;
-                    })
-                    .await?;
-                self.cluster.send_replace(Some(cluster));
-                Ok(true)
-            }
+        let mut stored = self.stored().await;
+        if let Some(mine) = stored.identity.cluster_id {
+            return Ok(mine == cluster);
         }
+        stored.was_pledged = stored.identity.pledge.is_some();
+        change(stored, |i| {
+            i.cluster_id = Some(cluster);
+            i.pledge = None;
+        })
+        .await?;
+        Ok(true)
     }
 
     /// Names the cluster that this node founds from `set`; the pledge to that stays until it is done. None when the
     /// pledge doesn't stand any more: this node has joined another founding. The name that an earlier try gave stays.
     pub async fn found(&self, cluster: ClusterId, set: SetId) -> Result<Option<ClusterId>, StorageError> {
-        let mut stored = self.stored.lock().await;
+        let stored = self.stored().await;
         if stored.identity.pledge.as_ref().is_none_or(|p| p.set != set) {
             return Ok(None);
         }
-        if stored.identity.cluster_id.is_none() {
-            stored.change(|i| i.cluster_id = Some(cluster)).await?;
-            self.cluster.send_replace(Some(cluster));
-        }
+        let stored = change(stored, |i| _ = i.cluster_id.get_or_insert(cluster)).await?;
         Ok(stored.identity.cluster_id)
     }
 
@@ -77,7 +76,7 @@ impl Membership {
     }
 
     pub async fn pledge(&self, pledge: Option<Pledge>) -> Result<(), StorageError> {
-        self.stored.lock().await.change(|i| i.pledge = pledge).await
+        change(self.stored().await, |i| i.pledge = pledge).await.map(drop)
     }
 
     pub async fn pledged(&self) -> Option<Pledge> {
@@ -86,31 +85,32 @@ impl Membership {
 
     /// Remembers the highest incarnation used, so that a later life begins above it.
     pub async fn incarnation(&self, incarnation: Incarnation) -> Result<(), StorageError> {
-        let mut stored = self.stored.lock().await;
-        if stored.identity.incarnation >= incarnation.0 {
-            return Ok(());
-        }
-        stored.change(|i| i.incarnation = incarnation.0).await
+        change(self.stored().await, |i| i.incarnation = i.incarnation.max(incarnation.0)).await.map(drop)
     }
 }
 
-impl Stored {
-    /// The change counts only once it is on disk.
-    async fn change(&mut self, change: impl FnOnce(&mut Identity)) -> Result<(), StorageError> {
-        let mut next = self.identity.clone();
-        change(&mut next);
-        if next == self.identity {
-            return Ok(());
-        }
-        if let Some(file) = self.file.clone() {
-            let saved = next.clone();
-            tokio::task::spawn_blocking(move || file.save(&saved))
-                .await
-                .expect("saving a file doesn't panic")?;
-        }
-        self.identity = next;
-        Ok(())
+/// The change counts only once it is on disk. Whoever asked may give up meanwhile, as a call does whose caller is gone:
+/// the write goes on, and keeps the file to itself until it ended.
+async fn change(
+    mut stored: OwnedMutexGuard<Stored>,
+    change: impl FnOnce(&mut Identity),
+) -> Result<OwnedMutexGuard<Stored>, StorageError> {
+    let mut next = stored.identity.clone();
+    change(&mut next);
+    if next == stored.identity {
+        return Ok(stored);
     }
+    let write = move || {
+        if let Some(file) = &stored.file {
+            file.save(&next)?;
+        }
+        stored
+            .cluster
+            .send_if_modified(|known| core::mem::replace(known, next.cluster_id) != next.cluster_id);
+        stored.identity = next;
+        Ok(stored)
+    };
+    tokio::task::spawn_blocking(write).await.expect("saving a file doesn't panic")
 }
 
 #[cfg(test)]
@@ -151,5 +151,20 @@ mod tests {
             None,
             "that set isn't pledged to"
         );
+    }
+
+    /// A call whose caller gave up is dropped wherever it waits.
+    #[tokio::test]
+    async fn a_change_that_nobody_waits_for_any_more_ends_before_the_next_one_begins() {
+        let directory = tempfile::tempdir().unwrap();
+        let identity = pledged().stored().await.identity.clone();
+        let membership = Membership::new(identity, Some(NodeFile::new(directory.path())));
+        for set in 0..100 {
+            let pledge = Pledge { set: SetId(set), founder: NodeId(1), members: BTreeMap::new() };
+            let given_up = tokio::time::timeout(std::time::Duration::ZERO, membership.pledge(Some(pledge)));
+            let _given_up = given_up.await;
+            membership.incarnation(Incarnation(set + 2)).await.unwrap();
+            assert_eq!(membership.pledged().await.map(|p| p.set), Some(SetId(set)));
+        }
     }
 }

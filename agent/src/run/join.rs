@@ -39,6 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Agents met in one round.
 const MEET_MAX: usize = 32;
+/// Voters taken of one answer.
+const VOTERS_MAX: usize = 32;
 
 /// The founding machine, shared with the service that answers pledges.
 pub type SharedFounding = Arc<tokio::sync::Mutex<Founding>>;
@@ -240,11 +242,9 @@ impl Joiner {
     async fn introduce(&self, meeting: Meeting) {
         {
             let mut hints = self.hints.lock().expect("no holder of this lock panics");
-            hints.clear();
-            hints.extend(meeting.voters.iter().cloned());
-            if hints.is_empty() {
-                let named = meeting.members.iter().map(|m| (m.node, m.address.clone()));
-                hints.extend(named.chain([(meeting.sender.node, meeting.sender.address.clone())]));
+            // Who doesn't know either takes nothing back of what another said.
+            if !meeting.voters.is_empty() {
+                *hints = meeting.voters.iter().take(VOTERS_MAX).cloned().collect();
             }
         }
         let _stopping = self.inputs.send(Input::Met(meeting)).await;

@@ -109,7 +109,7 @@ pub async fn meet(channel: Channel, mine: &Meeting, timeout: Duration) -> Result
         cluster_id: mine.cluster.map_or(0, |c| c.0),
         sender: Some(record(&mine.sender)),
         expect: 0,
-        waiting: mine.waiting.iter().map(|(n, a)| waiting(*n, a)).collect(),
+        waiting: mine.waiting.iter().map(|(n, a)| place(*n, a)).collect(),
         feature_level: u32::from(cluster_core::ledger::FEATURE_LEVEL),
     };
     let answer = within(timeout, client(channel).meet(timed(request, timeout))).await?;
@@ -304,11 +304,11 @@ pub(super) const fn role_of(number: u32) -> Role {
     if number == 1 { Role::Witness } else { Role::Member }
 }
 
-fn waiting(node: NodeId, address: &str) -> pb::Record {
+fn place(node: NodeId, address: &str) -> pb::Record {
     pb::Record { node: node.0, address: address.to_owned(), ..pb::Record::default() }
 }
 
-pub(super) fn waiting_from(records: Vec<pb::Record>) -> Vec<(NodeId, String)> {
+pub(super) fn places_from(records: Vec<pb::Record>) -> Vec<(NodeId, String)> {
     records.into_iter().map(|r| (NodeId(r.node), r.address)).collect()
 }
 
@@ -373,7 +373,7 @@ pub(super) fn meeting_from_request(r: pb::MeetRequest) -> Option<Meeting> {
         cluster: (r.cluster_id != 0).then_some(ClusterId(r.cluster_id)),
         sender: acquaintance(r.sender?),
         members: Vec::new(),
-        waiting: waiting_from(r.waiting),
+        waiting: places_from(r.waiting),
         voters: Vec::new(),
     })
 }
@@ -384,8 +384,8 @@ fn meeting_from_answer(r: pb::MeetResponse) -> Option<Meeting> {
         cluster: (r.cluster_id != 0).then_some(ClusterId(r.cluster_id)),
         sender: acquaintance(r.responder?),
         members: r.members.into_iter().map(acquaintance).collect(),
-        waiting: waiting_from(r.waiting),
-        voters: waiting_from(r.voters),
+        waiting: places_from(r.waiting),
+        voters: places_from(r.voters),
     })
 }
 
@@ -395,10 +395,10 @@ pub(super) fn meeting_to_answer(m: Meeting) -> pb::MeetResponse {
         cluster_id: m.cluster.map_or(0, |c| c.0),
         responder: Some(record(&m.sender)),
         members: m.members.iter().map(record).collect(),
-        waiting: m.waiting.iter().map(|(n, a)| waiting(*n, a)).collect(),
+        waiting: m.waiting.iter().map(|(n, a)| place(*n, a)).collect(),
         pledged_to: 0,
         feature_level: u32::from(cluster_core::ledger::FEATURE_LEVEL),
-        voters: m.voters.iter().map(|(n, a)| waiting(*n, a)).collect(),
+        voters: m.voters.iter().map(|(n, a)| place(*n, a)).collect(),
     }
 }
 

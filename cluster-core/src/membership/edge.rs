@@ -146,13 +146,16 @@ impl Edge {
         self.fair_credit = self.fair_credit.saturating_add(slept);
     }
 
-    /// The edge is wanted from now on: silence before it is nobody's fault.
-    pub fn wanted(&mut self, now: Instant, timing: &Timing) {
-        if !self.open {
+    /// The edge is wanted from now on: silence before it is nobody's fault. Whether its stream is one that stands from
+    /// before and fell silent.
+    pub fn wanted(&mut self, now: Instant, timing: &Timing) -> bool {
+        let stale = self.open && self.heard_at.is_some() && self.silence(now) >= timing.suspect_ceiling;
+        if stale || !self.open {
             (self.since, self.heard_at, self.ended_at) = (now, None, None);
         }
         self.vouched(now, timing);
         self.limit = timing.suspect_ceiling;
+        stale
     }
 
     /// The peer gave a sign of life in another way than by a heartbeat: nothing is odd before another floor passed.

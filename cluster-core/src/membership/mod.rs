@@ -161,7 +161,7 @@ pub enum Effect {
     Send { to: NodeId, heartbeat: Heartbeat },
     /// Keep a stream with the peer from now on, at this address, and dial again whenever it ends.
     Connect { peer: NodeId, address: String },
-    /// The same over a fresh connection: what stands with the peer doesn't deliver, and mustn't serve again.
+    /// The same over a fresh connection: what this end dialled doesn't deliver, and mustn't serve again.
     Reconnect { peer: NodeId, address: String },
     /// Don't dial the peer any more. A stream that it dialled may stay.
     Disconnect { peer: NodeId },

@@ -33,6 +33,7 @@ impl Membership {
         let look = match link.found {
             _ if looked_into || !link.wanted => never,
             Some(_) => link.watch_at,
+            None if self.health.is_bad() => never,
             None => link.edge.odd_at(),
         };
         let beat = if link.edge.is_open() { link.beat_at } else { never };
@@ -41,8 +42,7 @@ impl Membership {
 
     /// Starts to look into whoever is odd, and looks at those in trouble.
     pub(super) fn judge(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        // Who is starved would find everyone silent, and its questions would starve others.
-        if self.leaving || self.health.in_grace(now) || self.health.is_bad() {
+        if self.leaving || self.health.in_grace(now) {
             return;
         }
         let odd = |l: &Link| l.wanted && now >= l.found.as_ref().map_or(l.edge.odd_at(), |_| l.watch_at);
@@ -53,6 +53,8 @@ impl Membership {
                 continue;
             }
             match self.links[&peer].found.as_ref().map(|found| found.trouble) {
+                // Who is starved would find everyone silent, and its questions would starve others.
+                None if self.health.is_bad() => {}
                 None | Some(Trouble::LinkBad) => self.begin(now, peer, effects),
                 Some(Trouble::HostGone) => {
                     self.look(now, peer, self.timing.suspect_ceiling, LOOK_HOST, effects);

@@ -8,7 +8,6 @@
 //! Not here: what flows over the streams (`speak`, `hear`), and silence (`watch`).
 
 use super::*;
-use edge::Edge;
 use link::Found;
 use overlay::ALL_TO_ALL_MAX;
 
@@ -71,10 +70,7 @@ impl Membership {
             if !link.wanted {
                 (link.wanted, link.delivered, link.retire_at) = (true, false, None);
                 link.dial_at = if self.me.node < peer { now } else { now + DIAL_AFTER };
-                link.edge.wanted(now, &self.timing);
-                let fell_silent =
-                    |e: &Edge| e.heard_at().is_some() && e.silence(now) >= self.timing.suspect_ceiling;
-                if link.edge.is_open() && fell_silent(&link.edge) {
+                if link.edge.wanted(now, &self.timing) {
                     silent.push(peer);
                 }
             }

@@ -82,7 +82,9 @@ impl Edges {
 
     /// Whether the peer had a stream and has none any more.
     fn settle(&mut self, peer: NodeId) -> bool {
-        let Some(edge) = self.edges.get(&peer) else { return false };
+        let Some(edge) = self.edges.get_mut(&peer) else { return false };
+        // One that was hung up while its opening was on its way.
+        edge.streams.retain(|_, stream| !stream.outbox.is_closed());
         if !edge.streams.is_empty() {
             return false;
         }

@@ -110,8 +110,11 @@ impl Node {
                     if let Some(address) = self.edges.address(peer) {
                         self.p.peers.forget(address);
                     }
-                    // Membership knows that it goes: no end that would be evidence.
-                    self.news |= self.edges.hang_up(peer);
+                    // Its link is unwanted, so that its end is no evidence; told, the link goes too.
+                    if self.edges.hang_up(peer) {
+                        self.news = true;
+                        self.gossip(now, membership::Event::StreamEnded { peer });
+                    }
                 }
                 Effect::Probe { address } => self.probe(address),
                 Effect::ProbeBurst { peer, address, nonce, count, every } => {

@@ -3,7 +3,7 @@
 //! Not here: streams themselves, and what voters do with reports.
 
 use super::{
-    node::{Input, at_address, index},
+    node::{Input, Node, at_address, index},
     options::Break,
     streams::{Kind, MS, Mail},
     world::{Later, What, World, ns},
@@ -102,14 +102,18 @@ impl World {
 
     /// What is on its way in the stream that stands is lost.
     fn reconnect(&mut self, node: u32, peer: u32) {
-        let life = self.nodes[node as usize].life;
         let asked_before = !self.nodes[node as usize].wanted.insert(peer);
         match self.streams.between(node, peer, Kind::Edge) {
             Some(slot) => self.streams.replace(slot),
             None if asked_before => return,
             None => {}
         }
-        self.queue.push(self.now + MS, What::Dial { from: node, life, peer });
+        for (from, peer) in [(node, peer), (peer, node)] {
+            let Node { wanted, life, .. } = &self.nodes[from as usize];
+            if wanted.contains(&peer) {
+                self.queue.push(self.now + MS, What::Dial { from, life: *life, peer });
+            }
+        }
     }
 
     fn disconnect(&mut self, node: u32, peer: u32) {
