@@ -137,8 +137,9 @@ impl Node {
         }
     }
 
-    /// To every voter by a call of its own, and beside it over the stream where there is one: under loss either may
-    /// stall for seconds. To this agent's own cut directly.
+    /// To every voter by a call of its own, and beside it over the stream where one delivers: under loss either may stall
+    /// for seconds. One that is stuck would hand over later, as if new, what was found long ago; a call has its deadline.
+    /// To this agent's own cut directly.
     pub(super) fn report(&mut self, now: Instant, report: Report) {
         for finding in report.findings.iter().filter(|f| f.trouble <= Trouble::AgentGone) {
             self.leader_is_gone(finding.node, "this voter and those it asked find it so");
@@ -153,7 +154,9 @@ impl Node {
             self.cut(now, cut::Event::Report(report.clone()));
         }
         let sent = self.reporter.say(report);
-        for voter in self.voters.keys().filter(|v| **v != me) {
+        let stuck_after = self.p.timing.suspect_ceiling * 2;
+        let delivers = |voter: &NodeId| self.members.silence(now, *voter).is_some_and(|s| s < stuck_after);
+        for voter in self.voters.keys().filter(|v| **v != me && delivers(v)) {
             self.edges.send(*voter, Said::Report(sent.clone()));
         }
     }

@@ -15,6 +15,9 @@ use cluster_core::{
 };
 use core::time::Duration;
 
+/// The deadline of a report's call, as the agent's.
+const REPORT_WITHIN: u64 = 400 * MS;
+
 impl World {
     pub(super) fn carry(&mut self, node: u32, effect: Effect) {
         match effect {
@@ -133,7 +136,7 @@ impl World {
             if voter == node {
                 self.cut_step(node, cut::Event::Report(report.clone()));
             } else {
-                self.call(node, voter, Mail::Report(report.clone()));
+                self.call(node, voter, Mail::Report(report.clone(), self.now + REPORT_WITHIN));
             }
         }
         if self.options.put_back == Break::HEqualsOne {

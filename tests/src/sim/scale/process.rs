@@ -121,7 +121,10 @@ impl World {
                 }
                 self.step(node, E::Hello(*hello));
             }
-            Mail::Report(report) => self.cut_step(node, cut::Event::Report(report)),
+            Mail::Report(report, until) if self.now <= until => {
+                self.cut_step(node, cut::Event::Report(report));
+            }
+            Mail::Report(..) => {}
             Mail::AskHelp(subject) => self.step(node, E::HelpAsked { by: id(from), subject }),
             Mail::AnswerHelp { subject, opinion } => {
                 self.step(node, E::HelpAnswered { helper: id(from), subject, opinion });

@@ -35,7 +35,8 @@ pub enum Mail {
         hello: Box<Hello>,
         answer: bool,
     },
-    Report(Report),
+    /// And when its caller gives up.
+    Report(Report, u64),
     AskHelp(NodeId),
     AnswerHelp {
         subject: NodeId,
@@ -58,7 +59,7 @@ impl Mail {
         match self {
             Self::Beat(beat) => sizes::heartbeat(beat),
             Self::Hello { hello, .. } => sizes::hello(hello),
-            Self::Report(report) => sizes::report(report),
+            Self::Report(report, _) => sizes::report(report),
             Self::View(_) => sizes::VIEW,
             Self::NodeUp(..)
             | Self::Held
