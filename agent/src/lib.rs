@@ -10,6 +10,7 @@ pub mod json;
 pub mod keeper;
 pub mod limits;
 pub mod notify;
+pub mod priority;
 pub mod run;
 pub mod security;
 pub mod sense;

@@ -236,34 +236,39 @@ async fn the_log_stays_bounded_over_many_writes() {
         })
         .await;
     for id in cluster.nodes.keys() {
-        let size = std::fs::metadata(cluster.dir_of(*id).join(super::LOG_FILE)).unwrap().len();
+        let size = std::fs::metadata(cluster.dir_of(*id).join(super::store::LOG_FILE)).unwrap().len();
         assert!(size < 64 << 20, "{id}: {size} bytes");
         cluster.until("all applied", |c| c.seen(*id).len() as u64 == WRITES).await;
     }
     cluster.stop().await;
 }
 
+struct Nobody;
+impl super::Transport for Nobody {
+    fn call(
+        &self,
+        target: NodeId,
+        _: String,
+        _: super::RaftRpc,
+        _: Vec<u8>,
+        _: Duration,
+    ) -> futures::future::BoxFuture<'_, Result<Vec<u8>, super::TransportError>> {
+        panic!("{target} doesn't exist");
+    }
+}
+
 #[tokio::test]
 async fn one_voter_in_memory_is_a_cluster() {
     use super::{Consensus, Store, test_cluster};
-    struct Nobody;
-    impl super::Transport for Nobody {
-        fn call(
-            &self,
-            target: NodeId,
-            _: String,
-            _: super::RaftRpc,
-            _: Vec<u8>,
-            _: Duration,
-        ) -> futures::future::BoxFuture<'_, Result<Vec<u8>, super::TransportError>> {
-            panic!("{target} doesn't exist");
-        }
-    }
     let witness = std::sync::Arc::new(test_cluster::Witness::default());
     let machine = Box::new(test_cluster::Numbers::default());
     let settings = Settings::new(NodeId(5), Store::Memory);
     let alone = Consensus::open(settings, machine, witness, std::sync::Arc::new(Nobody)).await.unwrap();
     assert!(!alone.is_initialized());
+    let asleep = (alone.status(), alone.propose(command(1)).await, alone.confirm_leader().await);
+    assert_eq!(*asleep.0, super::Status::default(), "nothing runs for who has no log");
+    assert!(matches!(asleep.1, Err(ProposeError::NotLeader { leader: None })), "{:?}", asleep.1);
+    assert!(matches!(asleep.2, Err(ConsensusError::NotLeader { leader: None })), "{:?}", asleep.2);
     let stranger = alone.initialize([(NodeId(6), String::new())].into()).await;
     assert!(matches!(stranger, Err(ConsensusError::NotAmongVoters)), "{stranger:?}");
     alone.initialize([(NodeId(5), "here".to_owned())].into()).await.unwrap();
@@ -275,4 +280,21 @@ async fn one_voter_in_memory_is_a_cluster() {
     alone.shutdown().await;
     assert!(matches!(alone.propose(command(2)).await, Err(ProposeError::Stopped(_))));
     assert_eq!(alone.status().role, Role::Stopped);
+}
+
+#[tokio::test]
+async fn who_never_took_part_ends_at_once_and_for_good() {
+    use super::{Consensus, Store, test_cluster};
+    let witness = std::sync::Arc::new(test_cluster::Witness::default());
+    let machine = Box::new(test_cluster::Numbers::default());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("raft");
+    let store = Store::Directory { path: path.clone(), must_exist: false };
+    let idle =
+        Consensus::open(Settings::new(NodeId(5), store), machine, witness, std::sync::Arc::new(Nobody));
+    let idle = idle.await.unwrap();
+    assert!(!path.exists(), "without a vote there is no log");
+    idle.shutdown().await;
+    let late = idle.initialize([(NodeId(5), "here".to_owned())].into()).await;
+    assert!(matches!(late, Err(ConsensusError::Stopped(_))), "{late:?}");
 }

@@ -10,10 +10,12 @@ mod error;
 mod log_store;
 mod network;
 mod observed;
+mod raft_core;
 mod receive;
 mod settings;
 mod state_machine;
 mod status;
+mod store;
 mod types;
 
 #[cfg(test)]
@@ -29,25 +31,19 @@ pub use settings::{COMMAND_BYTES, MESSAGE_BYTES, PROPOSALS_IN_FLIGHT, Settings, 
 pub use status::{Role, Status};
 
 use crate::limits::LEADER_SILENT_FOR;
-use crate::storage::{
-    StorageError, files,
-    log::{LogFile, Recovered},
-};
 use cluster_core::ids::{LogId, NodeId};
 use futures::future::BoxFuture;
-use log_store::LogStore;
 use network::Network;
-use observed::Observed;
 use openraft::{
     BasicNode, Instant as _, Raft, ReadPolicy,
     async_runtime::watch::WatchReceiver,
     errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError},
 };
-use receive::{Receiver, stopped};
+use raft_core::{Core, Parts};
+use receive::stopped;
 use state_machine::StateMachine;
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -113,13 +109,10 @@ pub struct Consensus {
 
 struct Inner {
     settings: Settings,
-    raft: Raft<Types, StateMachine>,
-    receiver: Receiver,
-    log: LogStore,
-    file: Option<LogFile>,
+    core: Arc<Core>,
     proposals: Arc<Semaphore>,
     electing: AtomicBool,
-    status: watch::Receiver<Status>,
+    status: watch::Receiver<Arc<Status>>,
     /// Owns every task that is started in here.
     tasks: TaskTracker,
 }
@@ -132,31 +125,36 @@ impl Consensus {
         observer: Arc<dyn LogObserver>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, ConsensusError> {
-        let config = Arc::new(settings.config()?);
-        let store = settings.store.clone();
-        let opened = tokio::task::spawn_blocking(move || open_store(&store, machine, observer)).await;
-        let (log, file, machine) = opened.map_err(|error| stopped(&error))??;
-        let me = settings.node.0;
-        let raft = Raft::new(me, config, Network { me, transport }, log.clone(), machine).await;
-        let raft = raft.map_err(|error| stopped(&error))?;
-        if log.last().is_some() {
-            keep_time(&raft);
-        }
+        let begun = store::is_begun(&settings.store);
+        let (config, store) = (Arc::new(settings.config()?), settings.store.clone());
+        let network = Network { me: settings.node.0, transport };
         let tasks = TaskTracker::new();
-        let status = follow(&raft, &log, &tasks);
-        let receiver = Receiver::new(raft.clone());
+        let core = Core::new(Parts { config, network, store, machine, observer }, tasks.clone());
+        if begun {
+            core.running().await?;
+        }
+        let status = core.status();
         let proposals = Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT));
         let electing = AtomicBool::new(false);
-        let inner = Inner { settings, raft, receiver, log, file, proposals, electing, status, tasks };
+        let inner = Inner { settings, core, proposals, electing, status, tasks };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// This node will be spoken to soon: its core is started before. A failure shows in `status`.
+    pub fn prepare(&self) {
+        let core = self.inner.core.clone();
+        self.inner.tasks.spawn(async move {
+            if let Err(error) = core.running().await {
+                tracing::error!(%error, "consensus can't be started");
+            }
+        });
     }
 
     /// Founds the cluster with these voters, this node among them. Once, on one node.
     pub async fn initialize(&self, voters: BTreeMap<NodeId, String>) -> Result<(), ConsensusError> {
         let members: BTreeMap<u64, BasicNode> =
             voters.into_iter().map(|(id, address)| (id.0, BasicNode::new(address))).collect();
-        keep_time(&self.inner.raft);
-        self.inner.raft.initialize(members).await.map_err(|error| match error {
+        self.inner.core.running().await?.raft.initialize(members).await.map_err(|error| match error {
             RaftError::APIError(InitializeError::NotAllowed(_)) => ConsensusError::AlreadyFounded,
             RaftError::APIError(InitializeError::NotInMembers(_)) => ConsensusError::NotAmongVoters,
             RaftError::Fatal(fatal) => stopped(&fatal),
@@ -166,7 +164,7 @@ impl Consensus {
     /// Whether this node holds any part of a cluster's log.
     #[must_use]
     pub fn is_initialized(&self) -> bool {
-        self.inner.log.last().is_some()
+        self.inner.core.get().is_some_and(|running| running.log.last().is_some())
     }
 
     /// The command's place and the machine's reply, once a majority has it on disk and it is applied here.
@@ -181,7 +179,10 @@ impl Consensus {
         }
         let permit = self.inner.proposals.clone().try_acquire_owned();
         let permit = permit.map_err(|_| ProposeError::Overloaded { limit: PROPOSALS_IN_FLIGHT })?;
-        let raft = self.inner.raft.clone();
+        let Some(running) = self.inner.core.get() else {
+            return Err(ProposeError::NotLeader { leader: None });
+        };
+        let raft = running.raft.clone();
         // A task, so that a caller who gives up doesn't free the place of a command that is still on its way.
         let write = self.inner.tasks.spawn(async move {
             let written = raft.client_write(Command(command.into())).await;
@@ -207,9 +208,9 @@ impl Consensus {
     /// Everything committed before this call is applied here when it returns. Only the leader can say so.
     pub async fn read_index(&self) -> Result<LogId, ConsensusError> {
         self.within_read_timeout(async {
-            let linearizer =
-                self.inner.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(read_error)?;
-            let state = linearizer.await_ready(&self.inner.raft).await.map_err(|fatal| stopped(&fatal))?;
+            let raft = self.raft()?;
+            let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(read_error)?;
+            let state = linearizer.await_ready(raft).await.map_err(|fatal| stopped(&fatal))?;
             Ok(log_id(state.read_log_id().log_id()))
         })
         .await
@@ -218,14 +219,14 @@ impl Consensus {
     /// The term in which a majority confirmed, after this call began, that this node leads.
     pub async fn confirm_leader(&self) -> Result<u64, ConsensusError> {
         self.within_read_timeout(async {
-            let read = self.inner.raft.get_read_log_id(ReadPolicy::ReadIndex).await.map_err(read_error)?;
+            let read = self.raft()?.get_read_log_id(ReadPolicy::ReadIndex).await.map_err(read_error)?;
             Ok(read.0.committed_leader_id().term)
         })
         .await
     }
 
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> Arc<Status> {
         self.inner.status.borrow().clone()
     }
 
@@ -240,50 +241,49 @@ impl Consensus {
         if leader != self.inner.settings.node || alone {
             return Some(leader);
         }
-        let metrics = self.inner.raft.metrics();
+        let metrics = self.inner.core.get()?.raft.metrics();
         let acked = metrics.borrow_watched().last_quorum_acked.as_deref().copied();
         acked.is_some_and(|at| at.elapsed() < LEADER_SILENT_FOR).then_some(leader)
     }
 
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Status> {
+    pub fn watch(&self) -> watch::Receiver<Arc<Status>> {
         self.inner.status.clone()
     }
 
     /// What a peer sent; the answer goes back to it as it is.
     pub async fn handle(&self, kind: RaftRpc, payload: &[u8]) -> Result<Vec<u8>, ConsensusError> {
         // Whom a voter speaks to votes, or soon will.
-        keep_time(&self.inner.raft);
-        self.inner.receiver.handle(kind, payload).await
+        self.inner.core.running().await?.receiver.handle(kind, payload).await
     }
 
     /// This node has its own evidence that the process of `leader` has ended. Ignored unless it leads.
     pub fn leader_is_gone(&self, leader: NodeId) {
+        let Some(raft) = self.inner.core.get().map(|running| running.raft.clone()) else { return };
         if self.inner.electing.swap(true, Ordering::AcqRel) {
             return;
         }
         let inner = self.inner.clone();
         self.inner.tasks.spawn(async move {
-            election::replace(inner.raft.clone(), inner.settings.node, leader).await;
+            election::replace(raft, inner.settings.node, leader).await;
             inner.electing.store(false, Ordering::Release);
         });
     }
 
     /// Asks for a snapshot now; `watch` shows when it is there.
     pub async fn trigger_snapshot(&self) -> Result<(), ConsensusError> {
-        self.inner.raft.trigger().snapshot().await.map_err(|fatal| stopped(&fatal))
+        self.raft()?.trigger().snapshot().await.map_err(|fatal| stopped(&fatal))
     }
 
     /// Returns when nothing runs any more and the files are closed.
     pub async fn shutdown(&self) {
-        if let Err(error) = self.inner.raft.shutdown().await {
-            tracing::error!(%error, "consensus didn't end in order");
-        }
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
-        if let Some(file) = &self.inner.file {
-            file.close().await;
-        }
+        self.inner.core.shutdown().await;
+    }
+
+    /// Who takes no part leads nobody.
+    fn raft(&self) -> Result<&Raft<Types, StateMachine>, ConsensusError> {
+        let running = self.inner.core.get().ok_or(ConsensusError::NotLeader { leader: None })?;
+        Ok(&running.raft)
     }
 
     async fn within_read_timeout<T>(
@@ -293,73 +293,6 @@ impl Consensus {
         let limit = self.inner.settings.read_timeout;
         tokio::time::timeout(limit, work).await.unwrap_or(Err(ConsensusError::NoQuorum(limit)))
     }
-}
-
-/// Log, vote and snapshot from disk, all of it told to the observer. Blocks.
-fn open_store(
-    store: &Store,
-    machine: Box<dyn Machine>,
-    observer: Arc<dyn LogObserver>,
-) -> Result<(LogStore, Option<LogFile>, StateMachine), ConsensusError> {
-    let observed = Observed::new(observer);
-    let (dir, file, recovered) = match store {
-        Store::Memory => (None, None, Recovered::default()),
-        Store::Directory { path, must_exist } => {
-            files::create_dir(path)?;
-            let log_path = path.join(LOG_FILE);
-            if !log_path.exists() && path.join(SNAPSHOT_FILE).exists() {
-                let because = "there is a snapshot beside it";
-                return Err(StorageError::Missing { path: log_path, because }.into());
-            }
-            let (file, recovered) = LogFile::open(&log_path, *must_exist)?;
-            (Some(path), Some(file), recovered)
-        }
-    };
-    let snapshot_path = dir.map(|dir| dir.join(SNAPSHOT_FILE));
-    let log_path = dir.map(|dir| dir.join(LOG_FILE)).unwrap_or_default();
-    let log = LogStore::new(file.clone(), recovered, &log_path, observed.clone())?;
-    let (machine, snapshot) = StateMachine::open(snapshot_path.as_deref(), machine, observed)?;
-    if let (Some(purged), Some(path)) = (log.purged(), &snapshot_path)
-        && Some(purged) > snapshot
-    {
-        let path = Path::to_owned(path);
-        return Err(StorageError::Missing { path, because: "the log was purged behind it" }.into());
-    }
-    log.replay(snapshot.as_ref());
-    log.replayed();
-    Ok((log, file, machine))
-}
-
-const LOG_FILE: &str = "log.redb";
-const SNAPSHOT_FILE: &str = "snapshot";
-
-/// An agent without a log has no vote and no leader to miss: it doesn't wake fifty times a second to look for one. Once
-/// it has, this stays.
-fn keep_time(raft: &Raft<Types, StateMachine>) {
-    raft.runtime_config().tick(true);
-}
-
-/// Turns openraft's metrics into ours, for as long as it runs.
-fn follow(raft: &Raft<Types, StateMachine>, log: &LogStore, tasks: &TaskTracker) -> watch::Receiver<Status> {
-    let mut metrics = raft.metrics();
-    let log = log.clone();
-    let (tell, told) = watch::channel(status::status(&metrics.borrow_watched(), &log));
-    tasks.spawn(async move {
-        while metrics.changed().await.is_ok() {
-            let now = status::status(&metrics.borrow_watched(), &log);
-            tell.send_if_modified(|before| {
-                let changed = *before != now;
-                *before = now;
-                changed
-            });
-        }
-        // Its core is gone, in order or by a panic: whoever waits for a status must learn that, too.
-        tell.send_modify(|last| {
-            last.role = Role::Stopped;
-            last.failure.get_or_insert_with(|| "its core has ended".to_owned());
-        });
-    });
-    told
 }
 
 fn forward(to: ForwardToLeader<Types>) -> Option<(NodeId, String)> {

@@ -93,8 +93,6 @@ impl Settings {
             election_timeout_min: ms(election_min),
             election_timeout_max: ms(election_max),
             enable_pre_vote: Some(true),
-            // Until there is a log: see `keep_time`.
-            enable_tick: false,
             // A commit doesn't need the leader's own sync when others make the majority. So a leader that was killed may
             // find less in its log than it acknowledged; going on in its old term it would give the same log ids to
             // other entries. It begins as a follower, and whoever leads next has all that was acknowledged.

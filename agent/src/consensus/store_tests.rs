@@ -4,9 +4,9 @@ use super::{
     Machine as _,
     log_store::LogStore,
     observed::Observed,
-    open_store,
     settings::Store,
     state_machine::StateMachine,
+    store::{SNAPSHOT_FILE, open_store},
     test_cluster::{Numbers, Witness},
     types::{Command, Entry, RaftLogId, SnapshotBytes, SnapshotMeta, Types, Vote},
 };
@@ -164,7 +164,7 @@ async fn a_snapshot_without_its_log_is_no_fresh_start() {
     let dir = tempfile::tempdir().unwrap();
     let path: PathBuf = dir.path().join("raft");
     std::fs::create_dir(&path).unwrap();
-    std::fs::write(path.join(super::SNAPSHOT_FILE), b"x").unwrap();
+    std::fs::write(path.join(SNAPSHOT_FILE), b"x").unwrap();
     let store = Store::Directory { path, must_exist: false };
     let witness = Arc::new(Witness::default());
     let opened = open_store(&store, Box::new(Numbers::default()), witness);

@@ -223,8 +223,8 @@ impl Leader {
             return;
         }
         self.forget_due = now + FORGET_EVERY;
-        let voters = self.office.consensus.status().voters;
-        let votes = |id: &NodeId| voters.iter().any(|(voter, _)| voter == id);
+        let status = self.office.consensus.status();
+        let votes = |id: &NodeId| status.voters.iter().any(|(voter, _)| voter == id);
         let nodes: Vec<NodeId> = ledger.forgettable(clock::wall()).filter(|id| !votes(id)).collect();
         if !nodes.is_empty() {
             self.propose(Body::NodesForgotten { nodes });

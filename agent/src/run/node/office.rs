@@ -5,7 +5,7 @@
 
 use super::Node;
 use crate::{
-    consensus,
+    consensus, priority,
     run::leader::{Leader, ago},
     wire::findings::SentReport,
 };
@@ -22,15 +22,22 @@ use std::time::Duration;
 impl Node {
     pub(super) fn follow_configuration(&mut self, now: Instant) {
         let status = self.p.consensus.status();
-        let (config, voters) = if status.voters.is_empty() {
+        let follows = status.voters.is_empty();
+        let (config, count) = if follows {
             let heard = self.p.heard.borrow();
-            (heard.config, heard.voters.clone())
+            (heard.config, heard.voters.len())
         } else {
-            (status.voter_config.unwrap_or_default(), status.voters.into_iter().collect())
+            (status.voter_config.unwrap_or_default(), status.voters.len())
         };
-        if config != self.voter_config || voters.len() != self.voters.len() {
-            (self.voter_config, self.voters) = (config, voters);
+        if config != self.voter_config || count != self.voters.len() {
+            self.voter_config = config;
+            self.voters = if follows {
+                self.p.heard.borrow().voters.clone()
+            } else {
+                status.voters.iter().cloned().collect()
+            };
             self.news = true;
+            priority::raise(self.voters.contains_key(&self.p.identity.node));
             let groups = self.groups();
             self.lead(|leader, ledger, live| leader.voters(now, ledger, live, &groups));
             self.cut(now, cut::Event::Voters(groups));

@@ -7,10 +7,13 @@ use super::{
     Shared, blocking,
     settle::{Settled, settle},
 };
-use crate::workload::{
-    spec::{GuardEvent, GuardSpec},
-    state::{self, Lock, Phase, State},
-    sys::{self, ProcessId},
+use crate::{
+    priority,
+    workload::{
+        spec::{GuardEvent, GuardSpec},
+        state::{self, Lock, Phase, State},
+        sys::{self, ProcessId},
+    },
 };
 use cluster_core::{ids::InstanceId, instance::Outcome};
 use std::{
@@ -226,9 +229,12 @@ fn spawn(shared: &Shared, instance: InstanceId) -> io::Result<u32> {
     command.arg("guard").arg(state::path(&shared.dir, instance));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(last_words);
     command.env_clear().current_dir("/");
+    let nice = priority::usual();
     // SAFETY: system calls only, allowed between fork and exec.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
+            // A voter's is no workload's.
+            libc::setpriority(libc::PRIO_PROCESS, 0, nice);
             // An order may come before the guard is ready for it: it stays pending.
             let mut all: libc::sigset_t = std::mem::zeroed();
             libc::sigfillset(&raw mut all);
