@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    keeper::{contacts::Contact, secret::Secret},
+    keeper::{
+        contacts::{Contact, Own},
+        secret::Secret,
+    },
     wire::client::Peers,
 };
 
@@ -22,7 +25,8 @@ impl Rig {
     async fn new() -> Self {
         let keeper = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let secret = Secret::new([3; 32]);
-        let contacts = Arc::new(Contacts::new(ME, || None, Arc::new(Peers::new(None))));
+        let own = Own { node: ME, address: "here:1".into(), secret: Secret::new([1; 32]) };
+        let contacts = Arc::new(Contacts::new(own, || None, Arc::new(Peers::new(None))));
         let addresses = vec![keeper.local_addr().unwrap()];
         contacts.know(
             PEER,

@@ -105,7 +105,7 @@ fn beat(consensus: &Consensus) -> FollowItem {
         leader: consensus.leader(),
         term: s.term,
         config: s.voter_config.unwrap_or_default(),
-        voters: s.voters,
+        voters: s.voters.clone(),
     }
 }
 
@@ -171,25 +171,18 @@ impl Follower {
         .await
     }
 
-    /// Voters as far as known; before the first stream anyone that might be one.
+    /// Voters as far as known. To try everyone who might be one is a storm where hundreds join at once: they ask (`join`).
     fn candidates(&self) -> Vec<(NodeId, String)> {
         let live = self.live.borrow().clone();
         let known = self.heard.borrow().voters.clone();
         let hints = self.hints.lock().expect("no holder of this lock panics").clone();
-        // Who doesn't vote refuses: where hundreds join at once, to try everybody is a storm of connections.
-        let ids: Vec<NodeId> = if !known.is_empty() {
-            known.keys().copied().collect()
-        } else if !hints.is_empty() {
-            hints.keys().copied().collect()
-        } else {
-            live.members.keys().copied().collect()
-        };
+        let ids = if known.is_empty() { &hints } else { &known }.keys();
         let address = |id: &NodeId| {
             let gossiped = live.members.get(id).map(|m| m.address.clone());
             gossiped.or_else(|| known.get(id).cloned()).or_else(|| hints.get(id).cloned())
         };
         let mut found: Vec<_> =
-            ids.iter().filter(|id| **id != self.me).filter_map(|id| Some((*id, address(id)?))).collect();
+            ids.filter(|id| **id != self.me).filter_map(|id| Some((*id, address(id)?))).collect();
         found.sort();
         found.dedup();
         found

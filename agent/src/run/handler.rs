@@ -14,7 +14,7 @@ use crate::{
     clock,
     consensus::Consensus,
     http::Pulse,
-    keeper::{contacts::Introduction, secret::Secret},
+    keeper::contacts::{Contacts, Introduction},
     limits::{LOOP_STALLED_AFTER, OPINION_TIMEOUT, QUESTIONS_IN_FLIGHT},
     shared::{Identity, Live, LiveState, ProposeError},
     wire::{
@@ -52,7 +52,7 @@ pub struct Handler {
     pub live: watch::Receiver<Arc<Live>>,
     pub inputs: mpsc::Sender<Input>,
     /// Of this node's keeper.
-    pub secret: Secret,
+    pub contacts: Arc<Contacts>,
     pub ears: Arc<Ears>,
     pub pulse: Arc<Pulse>,
     pub questions: Semaphore,
@@ -192,8 +192,12 @@ impl PeerHandler for Handler {
                 match effect {
                     // Held under the lock: the next question must not overtake this one on its way to the disk.
                     Effect::Persist(pledge) => {
+                        let pledged = pledge.is_some();
                         let saved = self.membership.pledge(pledge).await;
                         saved.map_err(|e| Refused::Unavailable(e.to_string()))?;
+                        if pledged {
+                            self.consensus.prepare();
+                        }
                     }
                     Effect::Answer { granted, pledged_to } => {
                         (answer.granted, answer.pledged_to) = (granted, pledged_to);
@@ -318,14 +322,24 @@ impl PeerHandler for Handler {
         Ok(follow::feed(&self.replica, self.consensus.clone()).boxed())
     }
 
-    fn introduce(&self, cluster: ClusterId, from: NodeId, to: NodeId) -> Result<Introduction, Refused> {
+    fn introduce(
+        &self,
+        cluster: ClusterId,
+        from: NodeId,
+        to: NodeId,
+        theirs: Option<(Introduction, String)>,
+    ) -> Result<Introduction, Refused> {
         self.ours(cluster)?;
         let me = self.identity.node;
         if to != me {
             return Err(Refused::No(format!("this is node {me}, not {to}")));
         }
-        let (key, key_id) = (self.secret.key_for(from, me), self.secret.id());
-        Ok(Introduction { key, key_id, udp_address: None })
+        if let Some((introduction, address)) = theirs {
+            let contacts = self.contacts.clone();
+            // Ends with the name's resolution.
+            tokio::spawn(async move { contacts.introduced(from, &address, introduction).await });
+        }
+        Ok(self.contacts.own_for(from))
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), Refused>> {

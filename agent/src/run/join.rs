@@ -31,6 +31,8 @@ use tokio::{
 const MEET_TIMEOUT: Duration = Duration::from_millis(700);
 /// Between two rounds while there is no cluster, or nobody of it was met.
 const ROUND_EAGER: Duration = Duration::from_millis(150);
+/// The first seed is asked alone for so long: where hundreds join, one that belongs to the cluster is enough for each.
+const FIRST_ALONE: Duration = Duration::from_millis(100);
 /// Between two rounds once there is gossip (which probes seeds by itself).
 const ROUND_CALM: Duration = Duration::from_secs(10);
 /// Between two looks whether it is still calm.
@@ -139,14 +141,32 @@ impl Joiner {
         }
     }
 
-    /// Whether nobody of the cluster is heard yet. A cluster without a leader is no reason: all of it would ask at once.
+    /// Whether nobody of the cluster is heard yet, or none of its voters known. A cluster without a leader is no reason:
+    /// all of it would ask at once.
     fn is_eager(&self) -> bool {
-        let live = self.live.borrow();
-        let heard = live.members.values().any(|m| m.connected && m.node != self.identity.node);
-        self.membership.cluster().is_none() || (live.leader.is_none() && !heard)
+        let heard = {
+            let live = self.live.borrow();
+            live.leader.is_some()
+                || live.members.values().any(|m| m.connected && m.node != self.identity.node)
+        };
+        self.membership.cluster().is_none() || !heard || !self.knows_voters()
     }
 
-    /// Asks every seed, and everyone else known to wait, at once.
+    fn knows_voters(&self) -> bool {
+        !self.live.borrow().voters.is_empty()
+            || !self.hints.lock().expect("no holder of this lock panics").is_empty()
+    }
+
+    /// Members that are heard, in any order: where all seeds are gone, each of them can tell who votes.
+    fn neighbours(&self) -> Vec<String> {
+        let live = self.live.borrow();
+        let heard = live.members.values().filter(|m| m.connected && m.node != self.identity.node);
+        let mut addresses: Vec<String> = heard.map(|m| m.address.clone()).collect();
+        addresses.sort_by_cached_key(|_| rand::random::<u64>());
+        addresses
+    }
+
+    /// Asks a seed; and, unless that one belongs to this cluster, all the others and everyone else known to wait, at once.
     async fn meet_all(&self) -> Vec<(String, Result<Meeting, PeerError>)> {
         let waiting: Vec<(NodeId, String)> =
             self.founding.lock().await.waiting().map(|(n, a)| (n, a.to_owned())).collect();
@@ -154,11 +174,13 @@ impl Joiner {
         let others = waiting.iter().filter(|_| unfounded).map(|(_, address)| address);
         // Who is at home already is content with one, each time another.
         let many = if self.is_eager() { MEET_MAX } else { 1 };
-        let mut seeds: Vec<&String> = self.seeds.iter().filter(|a| **a != self.identity.address).collect();
+        let mut seeds: Vec<&String> = self.seeds.iter().collect();
         let turn = rand::random::<u32>() as usize % seeds.len().max(1);
         seeds.rotate_left(turn);
-        let others = others.filter(|a| **a != self.identity.address);
-        let addresses: BTreeSet<&String> = seeds.into_iter().chain(others).take(many).collect();
+        let neighbours = if unfounded || self.knows_voters() { Vec::new() } else { self.neighbours() };
+        let mut seen = BTreeSet::from([&self.identity.address]);
+        let all = seeds.into_iter().chain(others).chain(&neighbours);
+        let addresses = all.filter(|a| seen.insert(*a)).take(many);
         let mine = Arc::new(Meeting {
             cluster_name: self.identity.cluster_name.clone(),
             cluster: self.membership.cluster(),
@@ -167,13 +189,26 @@ impl Joiner {
             waiting: waiting.clone(),
             voters: Vec::new(),
         });
-        let mut calls = JoinSet::new();
-        for address in addresses {
+        let (mut calls, mut met) = (JoinSet::new(), Vec::new());
+        for (nth, address) in addresses.enumerate() {
             let Ok(channel) = self.peers.channel(address) else { continue };
             let (mine, address) = (mine.clone(), address.clone());
             calls.spawn(async move { (address, peer::meet(channel, &mine, MEET_TIMEOUT).await) });
+            if nth == 0
+                && let Ok(Some(Ok((address, answer)))) =
+                    tokio::time::timeout(FIRST_ALONE, calls.join_next()).await
+            {
+                let at_home = answer.as_ref().is_ok_and(|meeting| {
+                    meeting.cluster.is_some() && meeting.cluster_name == self.identity.cluster_name
+                });
+                met.push((address, answer));
+                if at_home {
+                    return met;
+                }
+            }
         }
-        calls.join_all().await
+        met.extend(calls.join_all().await);
+        met
     }
 
     /// Takes in one answer. Returns what a person should know of it.
@@ -297,6 +332,9 @@ impl Joiner {
         for effect in &effects {
             if let Effect::Persist(pledge) = effect {
                 self.membership.pledge(pledge.clone()).await?;
+                if pledge.is_some() {
+                    self.consensus.prepare();
+                }
             }
         }
         Ok(effects)

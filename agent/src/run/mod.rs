@@ -30,7 +30,7 @@ use crate::{
     consensus::{Consensus, ConsensusError, Settings as RaftSettings, Store, Timings},
     http::Pulse,
     keeper::{
-        contacts::Contacts,
+        contacts::{Contacts, Own},
         handle::{Keeper, KeeperError, Setup as KeeperSetup},
         prober::Prober,
         secret::Secret,
@@ -164,6 +164,9 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         live: live_rx.clone(),
         inputs: inputs.clone(),
     });
+    let cluster = membership.clone();
+    let own = Own { node: identity.node, address: identity.address.clone(), secret };
+    let contacts = Arc::new(Contacts::new(own, move || cluster.cluster(), peers.clone()));
     let handler = Arc::new(handler::Handler {
         identity: identity.clone(),
         incarnation,
@@ -174,7 +177,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         replica: replica.clone(),
         live: live_rx.clone(),
         inputs: inputs.clone(),
-        secret,
+        contacts: contacts.clone(),
         ears: ears.clone(),
         pulse: pulse.clone(),
         questions: tokio::sync::Semaphore::new(limits::QUESTIONS_IN_FLIGHT),
@@ -234,8 +237,6 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         inputs.clone(),
         report_queue,
     ));
-    let cluster = membership.clone();
-    let contacts = Arc::new(Contacts::new(identity.node, move || cluster.cluster(), peers.clone()));
     let (probed, mut answers) = mpsc::channel(limits::LOOP_QUEUE);
     let prober = Prober::new(identity.node, contacts.clone(), probed).await.map_err(AgentError::Probing)?;
     let relay = inputs.clone();
