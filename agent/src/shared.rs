@@ -63,7 +63,7 @@ pub enum LiveState {
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     pub cluster: Option<ClusterId>,
-    pub members: BTreeMap<NodeId, LiveNode>,
+    pub members: BTreeMap<NodeId, Arc<LiveNode>>,
     /// The leader, when one is known and was heard lately.
     pub leader: Option<NodeId>,
     pub term: u64,

@@ -5,6 +5,7 @@ use crate::view::testing::Stage;
 use cluster_core::{ids::NodeId, ledger};
 use holdfast_proto::v1::{AgentState, Instance, InstanceState, Role, Subject, Workload, WorkloadKind};
 use prost_types::Timestamp;
+use std::sync::Arc;
 
 const NOW_MS: i64 = 1_000_000;
 
@@ -165,7 +166,8 @@ fn without_a_leader_it_says_what_is_missing_and_how_old_this_may_be() {
     let mut stage = Stage::founded();
     stage.live.leader = None;
     for id in [2, 3] {
-        stage.live.members.get_mut(&NodeId(id)).expect("listed").agent = ledger::AgentState::Gone;
+        Arc::make_mut(stage.live.members.get_mut(&NodeId(id)).expect("listed")).agent =
+            ledger::AgentState::Gone;
     }
     let status = stage.view().status(false);
     assert_eq!(exit_code(&status), 2);

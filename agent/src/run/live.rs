@@ -13,7 +13,7 @@ use cluster_core::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    sync::Arc,
 };
 
 pub struct Sources<'a> {
@@ -30,6 +30,8 @@ pub struct Sources<'a> {
     pub replica: &'a Replica,
     pub leader: Option<&'a Leader>,
     pub notes: &'a [String],
+    /// The picture before this one: what hasn't changed is taken over.
+    pub before: &'a Live,
 }
 
 /// One picture.
@@ -50,7 +52,7 @@ pub fn picture(s: &Sources<'_>) -> Live {
     });
     Live {
         cluster: s.cluster,
-        members: s.members.members().map(|m| (m.record.node, node(m, s, silence(m.record.node)))).collect(),
+        members: s.members.members().map(|m| (m.record.node, node(m, s))).collect(),
         // Over a bad link the leader leads on: its keeper says so, and calls go over connections of their own.
         leader: leader.filter(|l| *l == me || silence(*l) < LEADER_SILENT_FOR || bad_link(*l)),
         term,
@@ -63,9 +65,30 @@ pub fn picture(s: &Sources<'_>) -> Live {
     }
 }
 
-fn node(member: &Member, s: &Sources<'_>, silence: Duration) -> LiveNode {
+fn node(member: &Member, s: &Sources<'_>) -> Arc<LiveNode> {
     let r = &member.record;
-    LiveNode {
+    let state = match r.state {
+        MemberState::Alive => LiveState::Alive,
+        MemberState::Suspect => LiveState::Suspect,
+        MemberState::Dead => LiveState::Dead,
+        MemberState::Left => LiveState::Left,
+    };
+    let agent = match s.members.trouble(r.node) {
+        Some(Trouble::AgentGone) => AgentState::Gone,
+        Some(Trouble::AgentStalled) => AgentState::Stalled,
+        Some(Trouble::HostGone | Trouble::LinkBad) | None => AgentState::Up,
+    };
+    let silence = s.members.silence(s.now, r.node).unwrap_or_default();
+    let connected = r.node == s.identity.node || s.connected.contains(&r.node);
+    let told = |b: &&Arc<LiveNode>| {
+        (b.incarnation, b.session, b.role, b.state) == (r.incarnation, r.session, r.role, state)
+            && (b.agent, b.silence, b.connected) == (agent, silence, connected)
+            && (&b.name, &b.address, &b.zone, &b.version) == (&r.name, &r.address, &r.zone, &r.version)
+    };
+    if let Some(same) = s.before.members.get(&r.node).filter(told) {
+        return same.clone();
+    }
+    Arc::new(LiveNode {
         node: r.node,
         name: r.name.clone(),
         address: r.address.clone(),
@@ -73,19 +96,10 @@ fn node(member: &Member, s: &Sources<'_>, silence: Duration) -> LiveNode {
         role: r.role,
         incarnation: r.incarnation,
         session: r.session,
-        state: match r.state {
-            MemberState::Alive => LiveState::Alive,
-            MemberState::Suspect => LiveState::Suspect,
-            MemberState::Dead => LiveState::Dead,
-            MemberState::Left => LiveState::Left,
-        },
-        agent: match s.members.trouble(r.node) {
-            Some(Trouble::AgentGone) => AgentState::Gone,
-            Some(Trouble::AgentStalled) => AgentState::Stalled,
-            Some(Trouble::HostGone | Trouble::LinkBad) | None => AgentState::Up,
-        },
+        state,
+        agent,
         version: r.version.clone(),
         silence,
-        connected: r.node == s.identity.node || s.connected.contains(&r.node),
-    }
+        connected,
+    })
 }

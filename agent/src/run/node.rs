@@ -56,9 +56,10 @@ const LATE: Duration = Duration::from_millis(80);
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// One that was refused for now, after this.
 const ASK_AGAIN: Duration = Duration::from_millis(1_100);
-/// Between two pictures of the present while nothing happens, and at least while much does.
+/// Between two pictures of the present while nothing happens; and at least while much does, for every so many members.
 const PICTURE_EVERY: Duration = Duration::from_millis(250);
 const PICTURE_PAUSE: Duration = Duration::from_millis(25);
+const PICTURE_MEMBERS: usize = 25;
 
 /// What the loop is made of; see `run`, which makes it.
 pub struct Parts {
@@ -214,7 +215,7 @@ impl Node {
             self.settle();
             let stopped = self.p.consensus.status();
             if stopped.role == consensus::Role::Stopped {
-                let why = stopped.failure.unwrap_or_else(|| "for a reason it didn't say".into());
+                let why = stopped.failure.as_deref().unwrap_or("for a reason it didn't say");
                 return Err(format!("consensus has stopped on this node ({why}); start the agent again"));
             }
             if let Some(refused) = self.join_refused.take() {
@@ -316,7 +317,10 @@ impl Node {
         self.p.lease.settle(self.p.stored.cluster(), wanted);
         self.p.instances.lease(now, self.p.lease.held());
         self.lead(|leader, ledger, live| leader.look(now, ledger, live));
-        let fresh_for = if self.news { PICTURE_PAUSE } else { PICTURE_EVERY };
+        let parts =
+            u32::try_from(self.p.live.borrow().members.len() / PICTURE_MEMBERS + 1).unwrap_or(u32::MAX);
+        let pause = PICTURE_PAUSE.saturating_mul(parts).min(PICTURE_EVERY);
+        let fresh_for = if self.news { pause } else { PICTURE_EVERY };
         if now.since(self.pictured_at) >= fresh_for {
             (self.news, self.pictured_at) = (false, now);
             self.publish(now);
@@ -363,8 +367,10 @@ impl Node {
         if self.leader.is_some() {
             notes.extend(self.p.proposer.gate.notes());
         }
+        let before = self.p.live.borrow().clone();
         let next = live::picture(&live::Sources {
             now,
+            before: &before,
             identity: &self.p.identity,
             cluster: self.p.stored.cluster(),
             members: &self.members,

@@ -17,7 +17,7 @@ use std::{
 
 /// A view that has only joiners more waits so long for others of them: each moves everybody's edges, and while hundreds
 /// of agents start, to follow each of them alone would keep them all busy.
-pub(super) const JOINERS_WAIT: Duration = Duration::from_millis(400);
+pub(super) const JOINERS_WAIT: Duration = Duration::from_millis(800);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
