@@ -3,6 +3,7 @@
 use super::{SETTLES, agent::same, check_at_most_once, in_lab, of, stampers};
 use crate::lab::{
     Lab, LabError,
+    cost::Cost,
     ears::Ears,
     report::{Report, Run},
 };
@@ -24,8 +25,9 @@ pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
             for round in 0..count * LOSSES.len() {
                 ears.open_again(lab)?;
                 let percent = LOSSES[round % LOSSES.len()];
-                let done = lose(lab, &ears, percent, watched, &workloads)?;
+                let (done, cost) = lose(lab, &ears, percent, watched, &workloads)?;
                 report.add(done);
+                report.note(format!("{percent} % lost, median of {hosts} agents: {}", cost.brief()));
             }
             Ok(())
         })?;
@@ -39,12 +41,14 @@ fn lose(
     percent: u8,
     watched: Duration,
     workloads: &[String],
-) -> Result<Run, LabError> {
+) -> Result<(Run, Cost), LabError> {
     let before = lab.until_healthy(SETTLES)?;
     let failures = lab.failures(0).map_err(LabError::Broken)?.len();
     let began = SystemTime::now();
     lab.net().lose(percent)?;
+    let meters = lab.meters()?;
     std::thread::sleep(watched);
+    let costs: Vec<Cost> = meters.iter().zip(&lab.meters()?).map(|(was, is)| was.until(is)).collect();
     lab.net().heal()?;
     let healed = Instant::now();
     let after = lab.until_healthy(SETTLES)?;
@@ -67,5 +71,5 @@ fn lose(
         run.check(opened.len() == failures, || format!("a failure was opened: {:?}", opened.first()));
     }
     check_at_most_once(lab, &mut run, workloads)?;
-    Ok(run)
+    Ok((run, Cost::median(&costs)))
 }

@@ -1,4 +1,4 @@
-//! Two hundred real agents on this one machine: they see one view soon, find a lost one, and stay calm.
+//! Two hundred real agents on this one machine: they see one view soon, settle, find a lost one, and stay calm.
 //!
 //! Five found the cluster, the rest join by them, in waves: two cores can't start two hundred processes at once. All
 //! are asked through `/metrics`, which costs no process a question.
@@ -28,6 +28,8 @@ const SHORT: Duration = Duration::from_secs(5);
 /// The target from the first start on; and when the lab gives up.
 const ONE_VIEW_WITHIN: Duration = Duration::from_secs(15);
 const GIVES_UP: Duration = Duration::from_secs(180);
+/// The start leaves the cores busy, and by the pressure of the last ten seconds agents doubt themselves, not others.
+const SETTLES: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const ASKED_AT_ONCE: usize = 20;
 /// A suspicion that two looks in a row see at the same agent lasts.
@@ -40,6 +42,9 @@ pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
             super::in_empty_lab(of_founders(agents, FOUNDERS.min(agents)), |lab| {
                 let done = bootstrap(lab, report.ask.short)?;
                 report.add(done);
+                if !report.ask.short {
+                    std::thread::sleep(SETTLES);
+                }
                 let done = lose_one(lab)?;
                 report.add(done);
                 let done = stay_calm(lab, watched, report)?;
