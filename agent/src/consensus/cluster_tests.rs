@@ -263,7 +263,9 @@ async fn one_voter_in_memory_is_a_cluster() {
     let witness = std::sync::Arc::new(test_cluster::Witness::default());
     let machine = Box::new(test_cluster::Numbers::default());
     let settings = Settings::new(NodeId(5), Store::Memory);
-    let alone = Consensus::open(settings, machine, witness, std::sync::Arc::new(Nobody)).await.unwrap();
+    let alone =
+        Consensus::open(settings, machine, witness, std::sync::Arc::new(Nobody), test_cluster::unnoted());
+    let alone = alone.await.unwrap();
     assert!(!alone.is_initialized());
     let asleep = (alone.status(), alone.propose(command(1)).await, alone.confirm_leader().await);
     assert_eq!(*asleep.0, super::Status::default(), "nothing runs for who has no log");
@@ -283,18 +285,34 @@ async fn one_voter_in_memory_is_a_cluster() {
 }
 
 #[tokio::test]
-async fn who_never_took_part_ends_at_once_and_for_good() {
+async fn who_never_took_part_has_no_log_and_who_does_is_noted_first() {
     use super::{Consensus, Store, test_cluster};
-    let witness = std::sync::Arc::new(test_cluster::Witness::default());
-    let machine = Box::new(test_cluster::Numbers::default());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("raft");
-    let store = Store::Directory { path: path.clone(), must_exist: false };
-    let idle =
-        Consensus::open(Settings::new(NodeId(5), store), machine, witness, std::sync::Arc::new(Nobody));
-    let idle = idle.await.unwrap();
-    assert!(!path.exists(), "without a vote there is no log");
-    idle.shutdown().await;
-    let late = idle.initialize([(NodeId(5), "here".to_owned())].into()).await;
-    assert!(matches!(late, Err(ConsensusError::Stopped(_))), "{late:?}");
+    let (noted, notes) = std::sync::mpsc::channel();
+    let open = |must_exist| {
+        let (log, noted) = (path.join(super::store::LOG_FILE), noted.clone());
+        let begun: super::Begun = Box::new(move || {
+            noted.send(log.exists()).unwrap();
+            Box::pin(std::future::ready(Ok(())))
+        });
+        let settings = Settings::new(NodeId(5), Store::Directory { path: path.clone(), must_exist });
+        let machine = Box::new(test_cluster::Numbers::default());
+        let witness = std::sync::Arc::new(test_cluster::Witness::default());
+        Consensus::open(settings, machine, witness, std::sync::Arc::new(Nobody), begun)
+    };
+    // Twice: it may start again, too.
+    for _ in 0..2 {
+        let idle = open(false).await.unwrap();
+        assert!(!path.exists() && notes.try_recv().is_err(), "it has no vote");
+        idle.shutdown().await;
+        let late = idle.initialize([(NodeId(5), "here".to_owned())].into()).await;
+        assert!(matches!(late, Err(ConsensusError::Stopped(_))), "{late:?}");
+    }
+    let founder = open(false).await.unwrap();
+    founder.initialize([(NodeId(5), "here".to_owned())].into()).await.unwrap();
+    assert_eq!(notes.try_recv(), Ok(true), "noted once the log is there");
+    founder.shutdown().await;
+    std::fs::remove_dir_all(&path).unwrap();
+    assert!(open(true).await.is_err(), "a log that was noted is missed");
 }

@@ -39,6 +39,7 @@ use openraft::{
     async_runtime::watch::WatchReceiver,
     errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError},
 };
+pub use raft_core::Begun;
 use raft_core::{Core, Parts};
 use receive::stopped;
 use state_machine::StateMachine;
@@ -118,19 +119,21 @@ struct Inner {
 }
 
 impl Consensus {
-    /// Restores what is on disk, tells the observer all of it, then takes part. No peer is heard before that.
+    /// Restores what is on disk, tells the observer all of it, then takes part; without a log that waits until it must
+    /// take part (`prepare`, `initialize`, `handle`). No peer is heard before that.
     pub async fn open(
         settings: Settings,
         machine: Box<dyn Machine>,
         observer: Arc<dyn LogObserver>,
         transport: Arc<dyn Transport>,
+        begun: Begun,
     ) -> Result<Self, ConsensusError> {
-        let begun = store::is_begun(&settings.store);
+        let goes_on = store::is_begun(&settings.store);
         let (config, store) = (Arc::new(settings.config()?), settings.store.clone());
         let network = Network { me: settings.node.0, transport };
         let tasks = TaskTracker::new();
-        let core = Core::new(Parts { config, network, store, machine, observer }, tasks.clone());
-        if begun {
+        let core = Core::new(Parts { config, network, store, machine, observer, begun }, tasks.clone());
+        if goes_on {
             core.running().await?;
         }
         let status = core.status();

@@ -1,5 +1,5 @@
-//! openraft's core and this node's log, from when it takes part: at once where there is a log, otherwise from founding
-//! or the first word of a voter on. Most agents never vote: they have no log, and are spared the core's timers and some
+//! openraft's core and this node's log, from when it takes part: at once where there is a log, otherwise from its pledge
+//! to found a cluster, or the first word of a voter, on. Most agents never vote: they have no log, and are spared the core's timers and some
 //! 25 MB of its tables.
 //!
 //! Not here: what is asked of it (`Consensus`).
@@ -16,11 +16,15 @@ use super::{
     store::open_store,
     types::Types,
 };
-use crate::storage::log::LogFile;
+use crate::storage::{StorageError, log::LogFile};
+use futures::future::BoxFuture;
 use openraft::{Raft, async_runtime::watch::WatchReceiver};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::task::TaskTracker;
+
+/// Called once there is a log, before it counts for anything: to remember durably, elsewhere, that there must be one.
+pub type Begun = Box<dyn FnOnce() -> BoxFuture<'static, Result<(), StorageError>> + Send>;
 
 /// What a core is started with, once.
 pub(crate) struct Parts {
@@ -29,6 +33,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) observer: Arc<dyn LogObserver>,
+    pub(crate) begun: Begun,
 }
 
 pub(crate) struct Running {
@@ -74,7 +79,10 @@ impl Core {
                 let started = core.running.get_or_try_init(|| core.start()).await;
                 started.map(|_| ())
             });
-            started.await.map_err(|error| stopped(&error))??;
+            started.await.map_err(|panicked| {
+                end_of(&self.status, panicked.to_string());
+                stopped(&panicked)
+            })??;
         }
         self.running.get().ok_or_else(|| ConsensusError::Stopped("its core didn't start".into()))
     }
@@ -90,9 +98,11 @@ impl Core {
     }
 
     async fn start_with(&self, parts: Parts) -> Result<Running, ConsensusError> {
-        let Parts { config, network, store, machine, observer } = parts;
+        let Parts { config, network, store, machine, observer, begun } = parts;
         let opened = tokio::task::spawn_blocking(move || open_store(&store, machine, observer)).await;
         let (log, file, machine) = opened.map_err(|error| stopped(&error))??;
+        // Before anybody can be answered on the ground of this log.
+        begun().await?;
         let raft = Raft::new(network.me, config, network, log.clone(), machine).await;
         let raft = raft.map_err(|error| stopped(&error))?;
         let mut metrics = raft.metrics();

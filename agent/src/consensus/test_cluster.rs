@@ -165,7 +165,9 @@ impl Cluster {
         (self.tune)(&mut settings);
         let link = Arc::new(Link { me: id, links: self.links.clone() });
         let consensus =
-            Consensus::open(settings, Box::new(numbers.clone()), witness.clone(), link).await.unwrap();
+            Consensus::open(settings, Box::new(numbers.clone()), witness.clone(), link, unnoted())
+                .await
+                .unwrap();
         self.links.lock().unwrap().up.insert(id, consensus.clone());
         self.nodes.insert(id, Node { consensus, numbers, witness });
     }
@@ -251,4 +253,9 @@ impl Cluster {
 
 pub(super) fn command(number: u64) -> Vec<u8> {
     number.to_le_bytes().to_vec()
+}
+
+/// Nobody remembers that there is a log.
+pub(super) fn unnoted() -> super::Begun {
+    Box::new(|| Box::pin(std::future::ready(Ok(()))))
 }

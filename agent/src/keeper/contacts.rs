@@ -1,11 +1,9 @@
 //! The keys by which this node speaks to other nodes' keepers, each handed out by the agent there.
 //!
-//! Asked for over the agents' mutually authenticated connection, so that a key is known to its two ends alone; who asks
-//! hands out its own in return. Kept by node and address, as long as the keeper there knows it.
-//!
-//! Not here: what is sealed with them.
+//! Asked for over the agents' mutually authenticated connection, so that a key is known to its two ends alone; kept by
+//! node and address, as long as the keeper there knows it. Not here: what is sealed with them.
 
-use super::secret::{Key, KeyId, Secret};
+use super::secret::{Key, KeyId};
 use crate::wire::{
     client::Peers,
     peer::{self, PeerError},
@@ -63,16 +61,8 @@ struct Known {
     used_at: Instant,
 }
 
-/// This node, as it hands out keys.
-pub struct Own {
-    pub node: NodeId,
-    /// Of its agent: `HOST:PORT`.
-    pub address: String,
-    pub secret: Secret,
-}
-
 pub struct Contacts {
-    own: Own,
+    me: NodeId,
     cluster: Box<dyn Fn() -> Option<ClusterId> + Send + Sync>,
     peers: Arc<Peers>,
     known: Mutex<BTreeMap<(NodeId, String), Known>>,
@@ -81,30 +71,15 @@ pub struct Contacts {
 impl Contacts {
     #[must_use]
     pub fn new(
-        own: Own,
+        me: NodeId,
         cluster: impl Fn() -> Option<ClusterId> + Send + Sync + 'static,
         peers: Arc<Peers>,
     ) -> Self {
-        Self { own, cluster: Box::new(cluster), peers, known: Mutex::default() }
+        Self { me, cluster: Box::new(cluster), peers, known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<(NodeId, String), Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The key by which `node` speaks to this node's keeper.
-    #[must_use]
-    pub fn own_for(&self, node: NodeId) -> Introduction {
-        let Own { node: me, secret, .. } = &self.own;
-        Introduction { key: secret.key_for(node, *me), key_id: secret.id(), udp_address: None }
-    }
-
-    /// What an agent said of itself when it asked for a key. It may be forgotten: then its agent is asked.
-    pub async fn introduced(&self, node: NodeId, address: &str, theirs: Introduction) {
-        match contact_of(address, theirs).await {
-            Ok(contact) => self.keep(node, address, contact, true),
-            Err(error) => tracing::debug!(%node, %error, "its keeper can't be spoken to"),
-        }
     }
 
     /// Without asking anybody; the addresses may be stale.
@@ -144,9 +119,10 @@ impl Contacts {
         let channel = self.peers.channel(address);
         let channel = channel
             .map_err(|e| ContactError::Unasked { address: address.to_owned(), cause: e.to_string() })?;
-        let own = (self.own_for(node), self.own.address.clone());
-        let theirs = peer::introduce(channel, cluster, self.own.node, node, own, INTRODUCE_TIMEOUT).await?;
-        let contact = contact_of(address, theirs).await?;
+        let introduction = peer::introduce(channel, cluster, self.me, node, INTRODUCE_TIMEOUT).await?;
+        let udp = introduction.udp_address.as_deref().unwrap_or(address);
+        let contact =
+            Contact { key: introduction.key, key_id: introduction.key_id, addresses: resolve(udp).await? };
         self.keep(node, address, contact.clone(), true);
         Ok(contact)
     }
@@ -188,12 +164,6 @@ impl Contacts {
     }
 }
 
-/// Of the keeper beside the agent at `address`.
-async fn contact_of(address: &str, theirs: Introduction) -> Result<Contact, ContactError> {
-    let addresses = resolve(theirs.udp_address.as_deref().unwrap_or(address)).await?;
-    Ok(Contact { key: theirs.key, key_id: theirs.key_id, addresses })
-}
-
 async fn resolve(address: &str) -> Result<Vec<SocketAddr>, ContactError> {
     let failed = |cause: String| ContactError::Unresolved { address: address.to_owned(), cause };
     let found = tokio::net::lookup_host(address).await.map_err(|e| failed(e.to_string()))?;
@@ -206,8 +176,7 @@ mod tests {
     use super::*;
 
     fn contacts() -> Contacts {
-        let own = Own { node: NodeId(1), address: "here:1".into(), secret: Secret::new([1; 32]) };
-        Contacts::new(own, || Some(ClusterId(1)), Arc::new(Peers::new(None)))
+        Contacts::new(NodeId(1), || Some(ClusterId(1)), Arc::new(Peers::new(None)))
     }
 
     fn contact(id: u8) -> Contact {
@@ -241,15 +210,5 @@ mod tests {
         assert_eq!(contacts.known().len(), CONTACTS_MAX);
         assert!(contacts.cached(NodeId(0), "a:1").is_some());
         assert!(contacts.cached(NodeId(1), "a:1").is_none());
-    }
-
-    #[tokio::test]
-    async fn who_asked_for_a_key_needn_t_be_asked_for_its_own() {
-        let (contacts, theirs) = (contacts(), contacts().own_for(NodeId(2)));
-        contacts.introduced(NodeId(2), "127.0.0.1:7", theirs.clone()).await;
-        let kept = contacts.contact(NodeId(2), "127.0.0.1:7").await.unwrap();
-        assert!(kept.key == theirs.key && kept.addresses == ["127.0.0.1:7".parse().unwrap()]);
-        contacts.introduced(NodeId(3), "nowhere", theirs).await;
-        assert!(contacts.cached(NodeId(3), "nowhere").is_none());
     }
 }

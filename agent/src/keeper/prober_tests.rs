@@ -2,10 +2,7 @@
 
 use super::*;
 use crate::{
-    keeper::{
-        contacts::{Contact, Own},
-        secret::Secret,
-    },
+    keeper::{contacts::Contact, secret::Secret},
     wire::client::Peers,
 };
 
@@ -25,8 +22,7 @@ impl Rig {
     async fn new() -> Self {
         let keeper = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let secret = Secret::new([3; 32]);
-        let own = Own { node: ME, address: "here:1".into(), secret: Secret::new([1; 32]) };
-        let contacts = Arc::new(Contacts::new(own, || None, Arc::new(Peers::new(None))));
+        let contacts = Arc::new(Contacts::new(ME, || None, Arc::new(Peers::new(None))));
         let addresses = vec![keeper.local_addr().unwrap()];
         contacts.know(
             PEER,

@@ -40,6 +40,7 @@ impl DataDir {
             cluster_id: None,
             pledge: None,
             incarnation: 0,
+            has_log: false,
             created_at_ms: clock::wall().0,
         });
         identity.incarnation += 1;

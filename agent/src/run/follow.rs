@@ -10,7 +10,7 @@ use super::{
     replica::{Change, Replica},
 };
 use crate::{
-    consensus::{Consensus, Status},
+    consensus::{Consensus, Role, Status},
     shared::{Live, LiveState},
     wire::{
         client::Peers,
@@ -69,17 +69,20 @@ pub fn feed(replica: &Replica, consensus: Consensus) -> impl Stream<Item = Follo
         move |(mut entries, consensus, mut status, mut due, mut told)| async move {
             let item = loop {
                 // A beat is due whether or not entries come: who leads is news when there is most to write.
-                let now_said = said(&status.borrow_and_update());
+                let now_said = {
+                    let now = status.borrow_and_update();
+                    if now.role == Role::Stopped {
+                        return None;
+                    }
+                    said(&now)
+                };
                 if Instant::now() >= due || now_said != told {
                     (due, told) = (Instant::now() + BEAT_EVERY, now_said);
                     break beat(&consensus);
                 }
                 let change = tokio::select! {
                     () = tokio::time::sleep_until(due) => continue,
-                    changed = status.changed() => match changed {
-                        Ok(()) => continue,
-                        Err(_) => return None,
-                    },
+                    _ = status.changed() => continue,
                     change = entries.recv() => change,
                 };
                 match change {
@@ -171,7 +174,8 @@ impl Follower {
         .await
     }
 
-    /// Voters as far as known. To try everyone who might be one is a storm where hundreds join at once: they ask (`join`).
+    /// Voters as far as known. To try everyone who might be one is a storm where hundreds join at once: they ask for
+    /// them (`join`).
     fn candidates(&self) -> Vec<(NodeId, String)> {
         let live = self.live.borrow().clone();
         let known = self.heard.borrow().voters.clone();

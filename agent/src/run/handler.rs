@@ -14,7 +14,7 @@ use crate::{
     clock,
     consensus::Consensus,
     http::Pulse,
-    keeper::contacts::{Contacts, Introduction},
+    keeper::{contacts::Introduction, secret::Secret},
     limits::{LOOP_STALLED_AFTER, OPINION_TIMEOUT, QUESTIONS_IN_FLIGHT},
     shared::{Identity, Live, LiveState, ProposeError},
     wire::{
@@ -52,7 +52,7 @@ pub struct Handler {
     pub live: watch::Receiver<Arc<Live>>,
     pub inputs: mpsc::Sender<Input>,
     /// Of this node's keeper.
-    pub contacts: Arc<Contacts>,
+    pub secret: Secret,
     pub ears: Arc<Ears>,
     pub pulse: Arc<Pulse>,
     pub questions: Semaphore,
@@ -322,24 +322,14 @@ impl PeerHandler for Handler {
         Ok(follow::feed(&self.replica, self.consensus.clone()).boxed())
     }
 
-    fn introduce(
-        &self,
-        cluster: ClusterId,
-        from: NodeId,
-        to: NodeId,
-        theirs: Option<(Introduction, String)>,
-    ) -> Result<Introduction, Refused> {
+    fn introduce(&self, cluster: ClusterId, from: NodeId, to: NodeId) -> Result<Introduction, Refused> {
         self.ours(cluster)?;
         let me = self.identity.node;
         if to != me {
             return Err(Refused::No(format!("this is node {me}, not {to}")));
         }
-        if let Some((introduction, address)) = theirs {
-            let contacts = self.contacts.clone();
-            // Ends with the name's resolution.
-            tokio::spawn(async move { contacts.introduced(from, &address, introduction).await });
-        }
-        Ok(self.contacts.own_for(from))
+        let (key, key_id) = (self.secret.key_for(from, me), self.secret.id());
+        Ok(Introduction { key, key_id, udp_address: None })
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), Refused>> {

@@ -83,6 +83,11 @@ impl Membership {
         self.stored.lock().await.identity.pledge.clone()
     }
 
+    /// Remembers that this node has a log from now on: without it, it may not go on as if it had never voted.
+    pub async fn has_log(&self) -> Result<(), StorageError> {
+        change(self.stored().await, |i| i.has_log = true).await.map(drop)
+    }
+
     /// Remembers the highest incarnation used, so that a later life begins above it.
     pub async fn incarnation(&self, incarnation: Incarnation) -> Result<(), StorageError> {
         change(self.stored().await, |i| i.incarnation = i.incarnation.max(incarnation.0)).await.map(drop)
@@ -128,6 +133,7 @@ mod tests {
             cluster_id: None,
             pledge: Some(pledge),
             incarnation: 1,
+            has_log: false,
             created_at_ms: 0,
         };
         Membership::new(identity, None)

@@ -31,6 +31,9 @@ use tokio::{
 const MEET_TIMEOUT: Duration = Duration::from_millis(700);
 /// Between two rounds while there is no cluster, or nobody of it was met.
 const ROUND_EAGER: Duration = Duration::from_millis(150);
+/// While somebody is heard and nobody of those asked knew who votes: perhaps nobody does yet.
+const ROUND_HEARD: Duration = Duration::from_millis(500);
+const NEIGHBOURS_ASKED: usize = 3;
 /// The first seed is asked alone for so long: where hundreds join, one that belongs to the cluster is enough for each.
 const FIRST_ALONE: Duration = Duration::from_millis(100);
 /// Between two rounds once there is gossip (which probes seeds by itself).
@@ -133,7 +136,7 @@ impl Joiner {
             {
                 return error;
             }
-            tokio::time::sleep(ROUND_EAGER).await;
+            tokio::time::sleep(if self.is_heard() { ROUND_HEARD } else { ROUND_EAGER }).await;
             let calm_until = tokio::time::Instant::now() + ROUND_CALM;
             while !self.is_eager() && tokio::time::Instant::now() < calm_until {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -144,12 +147,14 @@ impl Joiner {
     /// Whether nobody of the cluster is heard yet, or none of its voters known. A cluster without a leader is no reason:
     /// all of it would ask at once.
     fn is_eager(&self) -> bool {
-        let heard = {
-            let live = self.live.borrow();
-            live.leader.is_some()
-                || live.members.values().any(|m| m.connected && m.node != self.identity.node)
-        };
-        self.membership.cluster().is_none() || !heard || !self.knows_voters()
+        !self.is_heard() || !self.knows_voters()
+    }
+
+    /// Whether this agent hears anybody of its cluster.
+    fn is_heard(&self) -> bool {
+        let live = self.live.borrow();
+        let others = || live.members.values().any(|m| m.connected && m.node != self.identity.node);
+        self.membership.cluster().is_some() && (live.leader.is_some() || others())
     }
 
     fn knows_voters(&self) -> bool {
@@ -157,12 +162,13 @@ impl Joiner {
             || !self.hints.lock().expect("no holder of this lock panics").is_empty()
     }
 
-    /// Members that are heard, in any order: where all seeds are gone, each of them can tell who votes.
+    /// A few members that are heard: where all seeds are gone, each of them can tell who votes.
     fn neighbours(&self) -> Vec<String> {
         let live = self.live.borrow();
         let heard = live.members.values().filter(|m| m.connected && m.node != self.identity.node);
         let mut addresses: Vec<String> = heard.map(|m| m.address.clone()).collect();
         addresses.sort_by_cached_key(|_| rand::random::<u64>());
+        addresses.truncate(NEIGHBOURS_ASKED);
         addresses
     }
 
@@ -174,13 +180,12 @@ impl Joiner {
         let others = waiting.iter().filter(|_| unfounded).map(|(_, address)| address);
         // Who is at home already is content with one, each time another.
         let many = if self.is_eager() { MEET_MAX } else { 1 };
-        let mut seeds: Vec<&String> = self.seeds.iter().collect();
-        let turn = rand::random::<u32>() as usize % seeds.len().max(1);
-        seeds.rotate_left(turn);
         let neighbours = if unfounded || self.knows_voters() { Vec::new() } else { self.neighbours() };
+        // Whoever comes first may be asked alone, so each time another does.
+        let mut first: Vec<&String> = self.seeds.iter().chain(&neighbours).collect();
+        first.sort_by_cached_key(|_| rand::random::<u64>());
         let mut seen = BTreeSet::from([&self.identity.address]);
-        let all = seeds.into_iter().chain(others).chain(&neighbours);
-        let addresses = all.filter(|a| seen.insert(*a)).take(many);
+        let addresses = first.into_iter().chain(others).filter(|a| seen.insert(*a)).take(many);
         let mine = Arc::new(Meeting {
             cluster_name: self.identity.cluster_name.clone(),
             cluster: self.membership.cluster(),
@@ -192,14 +197,15 @@ impl Joiner {
         let (mut calls, mut met) = (JoinSet::new(), Vec::new());
         for (nth, address) in addresses.enumerate() {
             let Ok(channel) = self.peers.channel(address) else { continue };
-            let (mine, address) = (mine.clone(), address.clone());
-            calls.spawn(async move { (address, peer::meet(channel, &mine, MEET_TIMEOUT).await) });
+            let (said, address) = (mine.clone(), address.clone());
+            calls.spawn(async move { (address, peer::meet(channel, &said, MEET_TIMEOUT).await) });
             if nth == 0
                 && let Ok(Some(Ok((address, answer)))) =
                     tokio::time::timeout(FIRST_ALONE, calls.join_next()).await
             {
                 let at_home = answer.as_ref().is_ok_and(|meeting| {
-                    meeting.cluster.is_some() && meeting.cluster_name == self.identity.cluster_name
+                    let ours = mine.cluster.is_none() || meeting.cluster == mine.cluster;
+                    meeting.cluster.is_some() && meeting.cluster_name == mine.cluster_name && ours
                 });
                 met.push((address, answer));
                 if at_home {

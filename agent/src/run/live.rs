@@ -1,4 +1,4 @@
-//! The picture of the present that the rest of the agent reads, drawn anew some forty times a second.
+//! The picture of the present that the rest of the agent reads, drawn anew 4 to 40 times a second.
 
 use super::{follow::Heard, leader::Leader, replica::Replica};
 use crate::{
@@ -80,10 +80,26 @@ fn node(member: &Member, s: &Sources<'_>) -> Arc<LiveNode> {
     };
     let silence = s.members.silence(s.now, r.node).unwrap_or_default();
     let connected = r.node == s.identity.node || s.connected.contains(&r.node);
-    let told = |b: &&Arc<LiveNode>| {
-        (b.incarnation, b.session, b.role, b.state) == (r.incarnation, r.session, r.role, state)
-            && (b.agent, b.silence, b.connected) == (agent, silence, connected)
-            && (&b.name, &b.address, &b.zone, &b.version) == (&r.name, &r.address, &r.zone, &r.version)
+    let told = |before: &&Arc<LiveNode>| {
+        // Field by field, so that a new one isn't forgotten here.
+        let LiveNode {
+            node,
+            name,
+            address,
+            zone,
+            role,
+            incarnation,
+            session,
+            state: state_before,
+            agent: agent_before,
+            version,
+            silence: silence_before,
+            connected: connected_before,
+        } = &***before;
+        (*node, *role, *incarnation, *session) == (r.node, r.role, r.incarnation, r.session)
+            && (*state_before, *agent_before) == (state, agent)
+            && (*silence_before, *connected_before) == (silence, connected)
+            && (name, address, zone, version) == (&r.name, &r.address, &r.zone, &r.version)
     };
     if let Some(same) = s.before.members.get(&r.node).filter(told) {
         return same.clone();

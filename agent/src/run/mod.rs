@@ -30,7 +30,7 @@ use crate::{
     consensus::{Consensus, ConsensusError, Settings as RaftSettings, Store, Timings},
     http::Pulse,
     keeper::{
-        contacts::{Contacts, Own},
+        contacts::Contacts,
         handle::{Keeper, KeeperError, Setup as KeeperSetup},
         prober::Prober,
         secret::Secret,
@@ -130,11 +130,13 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         peers: peers.clone(),
         live: live_rx.clone(),
     };
+    let noted = membership.clone();
     let consensus = Consensus::open(
         raft_settings(&config, &stored, &dir.path, &timing),
         Box::new(replica::ReplicaMachine(replica.clone())),
         Arc::new(replica::BookKeeper(replica.clone())),
         Arc::new(transport),
+        Box::new(move || Box::pin(async move { noted.has_log().await })),
     )
     .await?;
     // The whole log was told: from here on this voter knows which epochs it must refuse.
@@ -164,9 +166,6 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         live: live_rx.clone(),
         inputs: inputs.clone(),
     });
-    let cluster = membership.clone();
-    let own = Own { node: identity.node, address: identity.address.clone(), secret };
-    let contacts = Arc::new(Contacts::new(own, move || cluster.cluster(), peers.clone()));
     let handler = Arc::new(handler::Handler {
         identity: identity.clone(),
         incarnation,
@@ -177,7 +176,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         replica: replica.clone(),
         live: live_rx.clone(),
         inputs: inputs.clone(),
-        contacts: contacts.clone(),
+        secret,
         ears: ears.clone(),
         pulse: pulse.clone(),
         questions: tokio::sync::Semaphore::new(limits::QUESTIONS_IN_FLIGHT),
@@ -237,6 +236,8 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         inputs.clone(),
         report_queue,
     ));
+    let cluster = membership.clone();
+    let contacts = Arc::new(Contacts::new(identity.node, move || cluster.cluster(), peers.clone()));
     let (probed, mut answers) = mpsc::channel(limits::LOOP_QUEUE);
     let prober = Prober::new(identity.node, contacts.clone(), probed).await.map_err(AgentError::Probing)?;
     let relay = inputs.clone();
@@ -357,8 +358,7 @@ fn raft_settings(
     let store = if config.dev {
         Store::Memory
     } else {
-        // A node of a cluster has had a log ever since it belonged to it.
-        Store::Directory { path: data_dir.join("raft"), must_exist: stored.cluster_id.is_some() }
+        Store::Directory { path: data_dir.join("raft"), must_exist: stored.has_log }
     };
     let timings = Timings {
         heartbeat: timing.raft_heartbeat,

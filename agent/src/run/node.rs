@@ -56,8 +56,9 @@ const LATE: Duration = Duration::from_millis(80);
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// One that was refused for now, after this.
 const ASK_AGAIN: Duration = Duration::from_millis(1_100);
-/// Between two pictures of the present while nothing happens; and at least while much does, for every so many members.
+/// Between two pictures of the present while nothing happens.
 const PICTURE_EVERY: Duration = Duration::from_millis(250);
+/// The same while much happens, and once more for every so many members, up to `PICTURE_EVERY`.
 const PICTURE_PAUSE: Duration = Duration::from_millis(25);
 const PICTURE_MEMBERS: usize = 25;
 
@@ -121,8 +122,9 @@ pub struct Node {
     accounted_at: Instant,
     prepare_at: Instant,
     profile: NodeProfile,
-    /// Something happened that the picture of the present doesn't show yet.
+    /// Something happened that the picture of the present doesn't show yet; and something of who leads or votes.
     news: bool,
+    urgent: bool,
     pictured_at: Instant,
 }
 
@@ -167,6 +169,7 @@ impl Node {
             accounted_at: now,
             prepare_at: now,
             news: true,
+            urgent: true,
             pictured_at: now,
         }
     }
@@ -206,11 +209,8 @@ impl Node {
                     }
                     applied.mark_unchanged();
                 }
-                changed = status.changed() => {
-                    if changed.is_err() {
-                        return Err("consensus has ended on this node; start the agent again".into());
-                    }
-                }
+                // What ends it shows in the status, below.
+                _ = status.changed() => {}
             }
             self.settle();
             let stopped = self.p.consensus.status();
@@ -320,9 +320,13 @@ impl Node {
         let parts =
             u32::try_from(self.p.live.borrow().members.len() / PICTURE_MEMBERS + 1).unwrap_or(u32::MAX);
         let pause = PICTURE_PAUSE.saturating_mul(parts).min(PICTURE_EVERY);
-        let fresh_for = if self.news { pause } else { PICTURE_EVERY };
+        let fresh_for = match (self.urgent, self.news) {
+            (true, _) => PICTURE_PAUSE,
+            (false, true) => pause,
+            (false, false) => PICTURE_EVERY,
+        };
         if now.since(self.pictured_at) >= fresh_for {
-            (self.news, self.pictured_at) = (false, now);
+            (self.news, self.urgent, self.pictured_at) = (false, false, now);
             self.publish(now);
         }
     }

@@ -26,6 +26,8 @@ pub struct Identity {
     /// `None` until this node has founded or joined.
     pub cluster_id: Option<ClusterId>,
     pub pledge: Option<Pledge>,
+    /// This node has a log of its cluster, and may have voted by it: one that is gone is missed.
+    pub has_log: bool,
     /// Gossip's counter, kept so that a restarted node speaks with a newer one at once.
     pub incarnation: u64,
     /// Milliseconds since 1970, by this host's clock.
@@ -49,6 +51,8 @@ struct Stored {
     cluster_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pledge: Option<StoredPledge>,
+    #[serde(default)]
+    has_log: bool,
     incarnation: u64,
     created_at_ms: u64,
 }
@@ -111,6 +115,7 @@ impl NodeFile {
             cluster: identity.cluster.clone(),
             cluster_id: identity.cluster_id.map(|id| id.to_string()),
             pledge: identity.pledge.as_ref().map(stored_pledge),
+            has_log: identity.has_log,
             incarnation: identity.incarnation,
             created_at_ms: identity.created_at_ms,
         };
@@ -147,6 +152,7 @@ impl NodeFile {
             cluster: stored.cluster,
             cluster_id: stored.cluster_id.map(|text| id(&text)).transpose()?.map(|id| ClusterId(id.0)),
             pledge,
+            has_log: stored.has_log,
             incarnation: stored.incarnation,
             created_at_ms: stored.created_at_ms,
         })
@@ -194,6 +200,7 @@ mod tests {
                 ]
                 .into(),
             }),
+            has_log: true,
             incarnation: 3,
             created_at_ms: 1_700_000_000_000,
         }

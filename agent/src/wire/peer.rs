@@ -199,18 +199,15 @@ pub async fn promise(
     Ok(answer.promised.then(|| Duration::from_micros(answer.remaining_us)))
 }
 
-/// Asks the agent of node `to` for the key by which this node, `me`, speaks to its keeper. In return it gets `own`: the
-/// same the other way round, and the address of this node's agent; so one connection serves both.
+/// Asks the agent of node `to` for the key by which this node, `me`, speaks to its keeper.
 pub async fn introduce(
     channel: Channel,
     cluster: ClusterId,
     me: NodeId,
     to: NodeId,
-    own: (Introduction, String),
     timeout: Duration,
 ) -> Result<Introduction, PeerError> {
-    let (own, address) = (Some(introduction_to_wire(own.0)), own.1);
-    let request = pb::IntroduceRequest { cluster_id: cluster.0, node: me.0, to: to.0, own, address };
+    let request = pb::IntroduceRequest { cluster_id: cluster.0, node: me.0, to: to.0 };
     let answer = within(timeout, client(channel).introduce(timed(request, timeout))).await?;
     introduction_from_wire(answer).ok_or_else(|| PeerError::Refused("its answer holds no key".into()))
 }
@@ -362,7 +359,7 @@ pub(super) fn introduction_to_wire(i: Introduction) -> pb::IntroduceResponse {
     }
 }
 
-pub(super) fn introduction_from_wire(w: pb::IntroduceResponse) -> Option<Introduction> {
+fn introduction_from_wire(w: pb::IntroduceResponse) -> Option<Introduction> {
     Some(Introduction {
         key: Key(w.key.try_into().ok()?),
         key_id: KeyId(w.key_id.try_into().ok()?),

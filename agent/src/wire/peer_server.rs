@@ -7,8 +7,8 @@ use super::{
     following::{FollowItem, follow_to_wire},
     gossip::{Ear, accept},
     peer::{
-        Meeting, PledgeAnswer, PledgeWord, introduction_from_wire, introduction_to_wire,
-        meeting_from_request, meeting_to_answer, pledge_from_request,
+        Meeting, PledgeAnswer, PledgeWord, introduction_to_wire, meeting_from_request, meeting_to_answer,
+        pledge_from_request,
     },
 };
 use crate::{keeper::contacts::Introduction, limits::MESSAGE_BYTES};
@@ -99,15 +99,8 @@ pub trait PeerHandler: Send + Sync + 'static {
         hops: u32,
     ) -> BoxFuture<'_, Result<(LogId, Vec<u8>), Refused>>;
     fn follow(&self, cluster: ClusterId) -> Result<BoxStream<'static, FollowItem>, Refused>;
-    /// The key by which `from` speaks to the keeper of node `to`, which must be this one. `theirs`, if given: the same the
-    /// other way round, and where the agent of `from` is.
-    fn introduce(
-        &self,
-        cluster: ClusterId,
-        from: NodeId,
-        to: NodeId,
-        theirs: Option<(Introduction, String)>,
-    ) -> Result<Introduction, Refused>;
+    /// The key by which `from` speaks to the keeper of node `to`, which must be this one.
+    fn introduce(&self, cluster: ClusterId, from: NodeId, to: NodeId) -> Result<Introduction, Refused>;
     fn leave(&self) -> BoxFuture<'_, Result<(), Refused>>;
 }
 
@@ -226,9 +219,7 @@ impl<H: PeerHandler> pb::peer_service_server::PeerService for Peer<H> {
         request: Request<pb::IntroduceRequest>,
     ) -> Result<Response<pb::IntroduceResponse>, Status> {
         let r = request.into_inner();
-        let theirs = r.own.and_then(introduction_from_wire).map(|own| (own, r.address));
-        let (cluster, from, to) = (ClusterId(r.cluster_id), NodeId(r.node), NodeId(r.to));
-        let introduction = self.handler.introduce(cluster, from, to, theirs)?;
+        let introduction = self.handler.introduce(ClusterId(r.cluster_id), NodeId(r.node), NodeId(r.to))?;
         Ok(Response::new(introduction_to_wire(introduction)))
     }
 

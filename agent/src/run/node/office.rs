@@ -36,7 +36,7 @@ impl Node {
             } else {
                 status.voters.iter().cloned().collect()
             };
-            self.news = true;
+            self.urgent = true;
             priority::raise(self.voters.contains_key(&self.p.identity.node));
             let groups = self.groups();
             self.lead(|leader, ledger, live| leader.voters(now, ledger, live, &groups));
@@ -57,7 +57,7 @@ impl Node {
             return;
         }
         self.leader = None;
-        self.news = true;
+        self.urgent = true;
         self.cut(now, cut::Event::Leading(leads));
         if let (true, Some(cluster)) = (leads, self.p.stored.cluster()) {
             let (office, lease, groups) = (self.p.office.clone(), self.p.timing.lease, self.groups());

@@ -1,6 +1,6 @@
 //! The agent's process dies and its host lives: for a moment, and for good.
 
-use super::{AGENT_TIMEOUT, FIVE, SETTLES, check_at_most_once, in_lab, stampers};
+use super::{AGENT_TIMEOUT, FIVE, SETTLES, THREE_OF_FIVE, check_at_most_once, in_lab, stampers};
 use crate::lab::{
     Lab, LabError,
     process::is_alive,
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 const WATCHED: Duration = Duration::from_secs(4);
 
 pub fn restart(report: &mut Report, count: usize) -> Result<(), LabError> {
-    in_lab(FIVE, |lab| {
-        let workloads = stampers(lab, FIVE.hosts)?;
+    in_lab(THREE_OF_FIVE, |lab| {
+        let workloads = stampers(lab, THREE_OF_FIVE.hosts)?;
         for round in 0..count {
             let done = kill_and_start(lab, round, &workloads)?;
             report.add(done);
@@ -28,7 +28,10 @@ pub fn restart(report: &mut Report, count: usize) -> Result<(), LabError> {
 fn kill_and_start(lab: &mut Lab, round: usize, workloads: &[String]) -> Result<Run, LabError> {
     let before = lab.until_healthy(SETTLES)?;
     let failures = lab.failures(0).map_err(LabError::Broken)?.len();
-    let host = round % lab.hosts.len();
+    // Those without a vote first: who joined what others founded has no log.
+    let mut order: Vec<usize> = (0..lab.hosts.len()).collect();
+    order.sort_by_key(|host| before.nodes.iter().any(|n| n.voter && n.name == lab.hosts[*host].name));
+    let host = order[round % order.len()];
     let name = lab.hosts[host].name.clone();
     let mut run = Run::new(format!("kill and start the agent of {name}"));
     lab.hosts[host].kill();
