@@ -1,40 +1,59 @@
-//! Channels: how a notice reaches people. One call sends one notice once and says what came back.
+//! Channels: how a message reaches people. One call sends it once and says what came back.
 //!
 //! Not here: what is worth telling, to whom, how often (cluster-core's `alerting`), and what the ledger keeps of it.
 
 mod body;
-mod local;
-mod secret;
+pub mod channel;
+pub mod dispatch;
+pub mod http;
+pub mod message;
+pub mod phrases;
+pub mod secret;
+mod sign;
+#[cfg(test)]
+mod stand_in;
 mod tester;
-mod webhook;
+pub mod words;
 
 pub use tester::Tester;
 
+use channel::webhook;
 use cluster_core::{
     alerting::Notice,
     ledger::{Channel, SendOutcome},
 };
-use std::time::Duration;
+use dispatch::Kind;
+use message::Message;
+use secret::Secret;
+use std::time::{Duration, Instant};
+use words::Style;
 
 /// The most that any channel may take, whatever its own time-out says.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Nothing was delivered, as far as is known.
+/// Not delivered to all, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refused {
     pub reason: String,
-    /// The same notice may get through later.
+    /// The same message may get through later.
     pub retry: bool,
+    /// The provider wants silence for so long: sooner attempts, of other messages too, fail or lengthen it.
+    pub after: Option<Duration>,
 }
 
 impl Refused {
     fn for_good(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retry: false }
+        Self { reason: reason.into(), retry: false, after: None }
     }
 
     fn for_now(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retry: true }
+        Self { reason: reason.into(), retry: true, after: None }
+    }
+
+    /// For now, and not before `after` has passed.
+    fn wait(reason: impl Into<String>, after: Duration) -> Self {
+        Self { reason: reason.into(), retry: true, after: Some(after) }
     }
 }
 
@@ -43,26 +62,39 @@ impl Refused {
 /// # Errors
 /// The receiver said no or said nothing; a repetition carries the same message id.
 pub async fn send(channel: &Channel, notice: &Notice, within: Duration) -> Result<String, Refused> {
-    let (limit, what) = match channel {
-        Channel::Webhook { url, timeout_ms, .. } => (Duration::from_millis(*timeout_ms), webhook::host(url)),
-        Channel::Console => (LOCAL_TIMEOUT, "the console".to_owned()),
-        Channel::File { path } => (LOCAL_TIMEOUT, path.clone()),
+    let limit = match channel {
+        Channel::Webhook { timeout_ms, .. } => Duration::from_millis(*timeout_ms),
+        Channel::Console | Channel::File { .. } => LOCAL_TIMEOUT,
     };
     let limit = limit.min(within);
-    let sent = async {
-        match channel {
-            Channel::Webhook { url, secret, headers, ca, .. } => {
-                let target = webhook::Target { url, secret: secret.as_ref(), headers, ca: ca.as_deref() };
-                webhook::post(&target, &notice.message_id(), body::json(notice)).await
-            }
-            Channel::Console => local::console(body::line(notice)).await,
-            Channel::File { path } => local::append(path.clone(), body::json(notice)).await,
-        }
+    let began = Instant::now();
+    let kind = match tokio::time::timeout(limit, kind(channel)).await {
+        Ok(kind) => kind?,
+        Err(_) => return Err(Refused::for_now("the channel's secret can't be read on this host: it hangs")),
     };
-    match tokio::time::timeout(limit, sent).await {
-        Ok(sent) => sent,
-        Err(_) => Err(Refused::for_now(format!("no answer from {what} within {} ms", limit.as_millis()))),
-    }
+    let (id, key) = (notice.message_id(), notice.dedup_key.clone());
+    let message = Message::new(id, key, vec![notice.clone()], &Style::default(), kind.room_bytes(), false);
+    dispatch::deliver(&kind, &message, limit.saturating_sub(began.elapsed())).await
+}
+
+/// With its secrets read.
+async fn kind(channel: &Channel) -> Result<Kind, Refused> {
+    Ok(match channel {
+        Channel::Webhook { url, secret, headers, ca, .. } => {
+            let secret = match secret {
+                Some(secret) => Some(Secret::read(secret).await?),
+                None => None,
+            };
+            Kind::Webhook(webhook::Config {
+                url: url.clone(),
+                secret,
+                headers: headers.clone(),
+                ca: ca.clone(),
+            })
+        }
+        Channel::Console => Kind::Console,
+        Channel::File { path } => Kind::File { path: path.clone() },
+    })
 }
 
 /// As the ledger records it.
