@@ -1,7 +1,7 @@
 //! Alertmanager's `POST /api/v2/alerts`.
 //!
 //! Alertmanager knows an alert by its labels, so these are the same whoever sends: no leader, no term, no time.
-//! It forgets an alert that isn't sent again: whoever calls this sends what fires again, well within `KEPT_FOR`.
+//! It forgets an alert that isn't sent again. The outbox sends each alert once, so `KEPT_FOR` is long.
 
 use crate::notify::{
     Refused, body,
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// How long an alert stays firing without being sent again.
-pub const KEPT_FOR: Duration = Duration::from_secs(5 * 60);
+pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Clone, Debug)]
 pub struct Config {
