@@ -5,7 +5,9 @@
 mod body;
 pub mod channel;
 pub mod dispatch;
+pub mod fields;
 pub mod http;
+pub mod kinds;
 pub mod message;
 pub mod phrases;
 pub mod secret;
@@ -17,19 +19,12 @@ pub mod words;
 
 pub use tester::Tester;
 
-use channel::webhook;
 use cluster_core::{
     alerting::Notice,
     ledger::{Channel, SendOutcome},
 };
-use dispatch::Kind;
 use message::Message;
-use secret::Secret;
 use std::time::{Duration, Instant};
-use words::Style;
-
-/// The most that any channel may take, whatever its own time-out says.
-const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Not delivered to all, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,39 +57,16 @@ impl Refused {
 /// # Errors
 /// The receiver said no or said nothing; a repetition carries the same message id.
 pub async fn send(channel: &Channel, notice: &Notice, within: Duration) -> Result<String, Refused> {
-    let limit = match channel {
-        Channel::Webhook { timeout_ms, .. } => Duration::from_millis(*timeout_ms),
-        Channel::Console | Channel::File { .. } => LOCAL_TIMEOUT,
-    };
-    let limit = limit.min(within);
+    let limit = Duration::from_millis(channel.timeout_ms).min(within);
     let began = Instant::now();
-    let kind = match tokio::time::timeout(limit, kind(channel)).await {
+    let kind = match tokio::time::timeout(limit, kinds::kind(channel)).await {
         Ok(kind) => kind?,
         Err(_) => return Err(Refused::for_now("the channel's secret can't be read on this host: it hangs")),
     };
     let (id, key) = (notice.message_id(), notice.dedup_key.clone());
-    let message = Message::new(id, key, vec![notice.clone()], &Style::default(), kind.room_bytes(), false);
+    let style = kinds::style(channel);
+    let message = Message::new(id, key, vec![notice.clone()], &style, kind.room_bytes(), false);
     dispatch::deliver(&kind, &message, limit.saturating_sub(began.elapsed())).await
-}
-
-/// With its secrets read.
-async fn kind(channel: &Channel) -> Result<Kind, Refused> {
-    Ok(match channel {
-        Channel::Webhook { url, secret, headers, ca, .. } => {
-            let secret = match secret {
-                Some(secret) => Some(Secret::read(secret).await?),
-                None => None,
-            };
-            Kind::Webhook(webhook::Config {
-                url: url.clone(),
-                secret,
-                headers: headers.clone(),
-                ca: ca.clone(),
-            })
-        }
-        Channel::Console => Kind::Console,
-        Channel::File { path } => Kind::File { path: path.clone() },
-    })
 }
 
 /// As the ledger records it.

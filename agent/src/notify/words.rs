@@ -11,6 +11,7 @@ use super::{
 use cluster_core::{
     alerting::Notice,
     ledger::{Phase, Severity},
+    limits::TEMPLATE_BYTES,
 };
 use minijinja::{
     Environment, UndefinedBehavior, Value, context,
@@ -29,7 +30,6 @@ const NAMES_MAX: usize = 3;
 const TITLE_BYTES: usize = 240;
 /// Steps that a user's template may take: enough for a page about hundreds of alerts, not for an endless loop.
 const FUEL: u64 = 200_000;
-const TEMPLATE_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words {
@@ -102,8 +102,8 @@ pub fn expand(template: &str, message: &Message, language: Language) -> Result<S
 /// # Errors
 /// A sentence that names the line.
 pub fn check(template: &str) -> Result<(), String> {
-    if template.len() > TEMPLATE_BYTES_MAX {
-        return Err(format!("the template is longer than {TEMPLATE_BYTES_MAX} bytes"));
+    if template.len() > TEMPLATE_BYTES {
+        return Err(format!("the template is longer than {TEMPLATE_BYTES} bytes"));
     }
     let environment = environment();
     for status in [Phase::Firing, Phase::Resolved] {
