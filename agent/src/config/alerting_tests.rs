@@ -179,6 +179,18 @@ fn what_a_type_has_not_lacks_or_cannot_use_is_told() {
             "a.toml:3: channel.a.api_key: it is empty; write something or take it out",
         ),
         (
+            "[channel.a]\ntype = \"console\"\ntemplate = \" \"".to_owned(),
+            "a.toml:3: channel.a.template: it is empty; write something or take it out",
+        ),
+        (
+            "[channel.a]\ntype = \"alertmanager\"\nurl = \"http://x\"\nusername = \"a\"".to_owned(),
+            "a.toml:1: [channel.a] can't be used: an alertmanager channel has both `username` and `password`, or neither",
+        ),
+        (
+            "[channel.a]\ntype = \"exec\"\ncommand = [\"\"]".to_owned(),
+            "a.toml:1: [channel.a] can't be used: the channel's command is empty",
+        ),
+        (
             "[channel.a]\ntype = \"exec\"\ncommand = []".to_owned(),
             "a.toml:1: [channel.a] can't be used: the channel's command is empty",
         ),

@@ -79,8 +79,11 @@ impl Kind {
             }
             Self::Twilio(config) => numbers::check(&config.to),
             Self::Smtp(config) => config.check(),
-            Self::Exec(config) if config.command.is_empty() => {
+            Self::Exec(config) if config.program().is_empty() => {
                 Err("the channel's command is empty".to_owned())
+            }
+            Self::Alertmanager(config) if config.username.is_some() != config.password.is_some() => {
+                Err("an alertmanager channel has both `username` and `password`, or neither".to_owned())
             }
             _ => Ok(()),
         }

@@ -84,6 +84,9 @@ pub fn check(channel: &Channel) -> Result<(), Wrong> {
     }
     language(channel)?;
     if let Some(template) = &channel.template {
+        if template.trim().is_empty() {
+            return Err(Wrong::of("template", EMPTY));
+        }
         words::check(template).map_err(|what| Wrong::of("template", what))?;
     }
     let secrets = channel.settings.iter().filter_map(|(key, setting)| match setting {
@@ -135,6 +138,7 @@ fn shape(setting: &Setting) -> Shape {
     }
 }
 
+const EMPTY: &str = "it is empty; write something or take it out";
 const FILE_PATH: &str = "give the file's path, beginning with \"/\"";
 const PEM_PATH: &str = "give the path of a PEM file, beginning with \"/\"";
 
@@ -153,7 +157,7 @@ fn check_setting(spec: &TypeSpec, key: &str, setting: &Setting) -> Result<(), St
             Err("it isn't \"whsec_\" and base64; take the receiver's signing secret as it is".to_owned())
         }
         (_, Setting::Text(text) | Setting::Secret(SecretRef::Inline(text))) if text.trim().is_empty() => {
-            Err("it is empty; write something or take it out".to_owned())
+            Err(EMPTY.to_owned())
         }
         _ => Ok(()),
     }
