@@ -54,6 +54,11 @@ pub const ALERTS_MAX: usize = 4_096;
 /// Channels and routes of the alerting configuration; more are refused.
 pub const CHANNELS_MAX: usize = 64;
 pub const ROUTES_MAX: usize = 64;
+/// Settings of one channel, and texts of one of them (recipients, arguments); more are refused.
+pub const SETTINGS_MAX: usize = 32;
+pub const CHANNEL_TEXTS_MAX: usize = 128;
+/// A channel's template; longer ones are refused.
+pub const TEMPLATE_BYTES: usize = 16 * 1024;
 /// Attempts at one notification; after the last it has failed.
 pub const NOTIFICATION_ATTEMPTS_MAX: u32 = 24;
 /// How far ahead an intent may reach; more is refused.

@@ -66,14 +66,16 @@ pub fn line(notice: &Notice) -> String {
     text.replace(char::is_control, " ")
 }
 
-fn status(phase: Phase) -> &'static str {
+#[must_use]
+pub fn status(phase: Phase) -> &'static str {
     match phase {
         Phase::Firing => "firing",
         Phase::Resolved => "resolved",
     }
 }
 
-fn severity(severity: Severity) -> &'static str {
+#[must_use]
+pub fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Info => "info",
         Severity::Warning => "warning",
@@ -82,7 +84,8 @@ fn severity(severity: Severity) -> &'static str {
 }
 
 /// UTC with milliseconds. A time that no calendar has shows as the latest one.
-fn rfc3339(time: WallTime) -> String {
+#[must_use]
+pub fn rfc3339(time: WallTime) -> String {
     let ms = i64::try_from(time.0).unwrap_or(i64::MAX);
     let timestamp = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
     format!("{timestamp:.3}")

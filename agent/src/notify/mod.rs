@@ -1,12 +1,21 @@
-//! Channels: how a notice reaches people. One call sends one notice once and says what came back.
+//! Channels: how a message reaches people. One call sends it once and says what came back.
 //!
 //! Not here: what is worth telling, to whom, how often (cluster-core's `alerting`), and what the ledger keeps of it.
 
 mod body;
-mod local;
-mod secret;
+pub mod channel;
+pub mod dispatch;
+pub mod fields;
+pub mod http;
+pub mod kinds;
+pub mod message;
+pub mod phrases;
+pub mod secret;
+mod sign;
+#[cfg(test)]
+mod stand_in;
 mod tester;
-mod webhook;
+pub mod words;
 
 pub use tester::Tester;
 
@@ -14,27 +23,32 @@ use cluster_core::{
     alerting::Notice,
     ledger::{Channel, SendOutcome},
 };
-use std::time::Duration;
+use message::Message;
+use std::time::{Duration, Instant};
 
-/// The most that any channel may take, whatever its own time-out says.
-const LOCAL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Nothing was delivered, as far as is known.
+/// Not delivered to all, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refused {
     pub reason: String,
-    /// The same notice may get through later.
+    /// The same message may get through later.
     pub retry: bool,
+    /// The provider wants silence for so long: sooner attempts, of other messages too, fail or lengthen it.
+    pub after: Option<Duration>,
 }
 
 impl Refused {
     fn for_good(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retry: false }
+        Self { reason: reason.into(), retry: false, after: None }
     }
 
     fn for_now(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retry: true }
+        Self { reason: reason.into(), retry: true, after: None }
+    }
+
+    /// For now, and not before `after` has passed.
+    fn wait(reason: impl Into<String>, after: Duration) -> Self {
+        Self { reason: reason.into(), retry: true, after: Some(after) }
     }
 }
 
@@ -43,26 +57,16 @@ impl Refused {
 /// # Errors
 /// The receiver said no or said nothing; a repetition carries the same message id.
 pub async fn send(channel: &Channel, notice: &Notice, within: Duration) -> Result<String, Refused> {
-    let (limit, what) = match channel {
-        Channel::Webhook { url, timeout_ms, .. } => (Duration::from_millis(*timeout_ms), webhook::host(url)),
-        Channel::Console => (LOCAL_TIMEOUT, "the console".to_owned()),
-        Channel::File { path } => (LOCAL_TIMEOUT, path.clone()),
+    let limit = Duration::from_millis(channel.timeout_ms).min(within);
+    let began = Instant::now();
+    let kind = match tokio::time::timeout(limit, kinds::kind(channel)).await {
+        Ok(kind) => kind?,
+        Err(_) => return Err(Refused::for_now("the channel's secret can't be read on this host: it hangs")),
     };
-    let limit = limit.min(within);
-    let sent = async {
-        match channel {
-            Channel::Webhook { url, secret, headers, ca, .. } => {
-                let target = webhook::Target { url, secret: secret.as_ref(), headers, ca: ca.as_deref() };
-                webhook::post(&target, &notice.message_id(), body::json(notice)).await
-            }
-            Channel::Console => local::console(body::line(notice)).await,
-            Channel::File { path } => local::append(path.clone(), body::json(notice)).await,
-        }
-    };
-    match tokio::time::timeout(limit, sent).await {
-        Ok(sent) => sent,
-        Err(_) => Err(Refused::for_now(format!("no answer from {what} within {} ms", limit.as_millis()))),
-    }
+    let (id, key) = (notice.message_id(), notice.dedup_key.clone());
+    let style = kinds::style(channel);
+    let message = Message::new(id, key, vec![notice.clone()], &style, kind.room_bytes(), false);
+    dispatch::deliver(&kind, &message, limit.saturating_sub(began.elapsed())).await
 }
 
 /// As the ledger records it.

@@ -9,6 +9,7 @@ use tokio::io::AsyncReadExt as _;
 const SECRET_BYTES: u64 = 64 * 1024;
 
 /// Can be used, not shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl fmt::Debug for Secret {
@@ -18,6 +19,8 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
+    /// # Errors
+    /// It isn't where it should be on this host.
     pub async fn read(from: &SecretRef) -> Result<Self, Refused> {
         let text = match from {
             SecretRef::File(path) => read_file(path).await?,
@@ -28,12 +31,13 @@ impl Secret {
             })?,
             SecretRef::Inline(text) => text.clone(),
         };
-        Ok(Self(text.trim().to_owned()))
+        Ok(Self::new(&text))
     }
 
-    #[cfg(test)]
-    pub fn for_tests(text: &str) -> Self {
-        Self(text.to_owned())
+    /// Without the line end that a file has.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().to_owned())
     }
 
     #[must_use]

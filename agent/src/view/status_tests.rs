@@ -10,7 +10,7 @@ use holdfast_proto::v1::{self, Health, InstanceState, NodeState};
 use std::{sync::Arc, time::Duration};
 
 fn with_route(stage: &mut Stage) {
-    let channels = [("log".to_owned(), Channel::Console)].into();
+    let channels = [("log".to_owned(), Channel::new("console", 5_000))].into();
     let routes = vec![Route { channels: vec!["log".into()] }];
     stage.play(Body::AlertingApplied { config: AlertingConfig { channels, routes } });
 }

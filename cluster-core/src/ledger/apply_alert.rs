@@ -9,7 +9,7 @@ use super::{
     apply::{Entry, Outcome, reject},
     command::{Body, Phase, Rejection, Reply, SendOutcome},
     state::{EventType, Ledger},
-    state_alert::{Alert, AlertingConfig, Channel, Intent, Notification, NotificationState},
+    state_alert::{Alert, AlertingConfig, Intent, Notification, NotificationState},
     validate,
 };
 use crate::limits::{
@@ -122,8 +122,7 @@ impl Ledger {
                 format!("an intent of {send_within_ms} ms reaches too far: {SEND_WITHIN_MAX_MS} ms at most");
             return Err(reject("INVALID", message));
         }
-        let keyless =
-            matches!(self.alerting.channels.get(channel), Some(Channel::Console | Channel::File { .. }));
+        let keyless = self.alerting.channels.get(channel).is_some_and(|channel| !channel.is_keyed());
         let alert = self.alerts.get_mut(id).ok_or_else(|| unknown(*id, channel))?;
         if *phase == Phase::Resolved && alert.is_unsettled(channel, Phase::Firing) {
             return Err(reject("TOO_EARLY", format!("alert {id}: its firing to {channel} comes first")));

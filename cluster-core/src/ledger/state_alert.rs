@@ -71,19 +71,43 @@ pub struct AlertingConfig {
     pub routes: Vec<Route>,
 }
 
+/// What its kind and its settings mean is the agent's to say; the ledger bounds their sizes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Channel {
-    Webhook {
-        url: String,
-        secret: Option<SecretRef>,
-        headers: BTreeMap<String, String>,
-        ca: Option<String>,
-        timeout_ms: u64,
-    },
-    Console,
-    File {
-        path: String,
-    },
+pub struct Channel {
+    /// As the alerting file's `type`.
+    pub kind: String,
+    pub settings: BTreeMap<String, Setting>,
+    pub timeout_ms: u64,
+    pub language: Option<String>,
+    /// The user's own words for the message.
+    pub template: Option<String>,
+}
+
+/// Kinds whose provider is told by a key that a message is the one before it again.
+const KEYED: [&str; 5] = ["webhook", "alertmanager", "opsgenie", "victorops", "pagerduty"];
+
+impl Channel {
+    /// Without settings.
+    #[must_use]
+    pub fn new(kind: &str, timeout_ms: u64) -> Self {
+        Self { kind: kind.to_owned(), settings: BTreeMap::new(), timeout_ms, language: None, template: None }
+    }
+
+    /// Its receiver knows a repetition for one.
+    #[must_use]
+    pub fn is_keyed(&self) -> bool {
+        KEYED.contains(&self.kind.as_str())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Setting {
+    Text(String),
+    Texts(Vec<String>),
+    Pairs(BTreeMap<String, String>),
+    Secret(SecretRef),
+    Flag(bool),
+    Number(u64),
 }
 
 /// Where a secret is read on the host that sends.

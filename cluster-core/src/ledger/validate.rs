@@ -5,12 +5,12 @@ use super::{
     apply::reject,
     command::Rejection,
     state::{Kind, NodeProfile, Settings, WorkloadSpec},
-    state_alert::{AlertingConfig, Channel},
+    state_alert::{AlertingConfig, Channel, SecretRef, Setting},
 };
 use crate::{
     limits::{
-        CHANNELS_MAX, COMMAND_BYTES, ENVIRONMENT_BYTES, LABELS_MAX, NAME_BYTES, NODE_NAME_BYTES, PORTS_MAX,
-        REPLICAS_MAX, ROUTES_MAX, VALUE_BYTES,
+        CHANNEL_TEXTS_MAX, CHANNELS_MAX, COMMAND_BYTES, ENVIRONMENT_BYTES, LABELS_MAX, NAME_BYTES,
+        NODE_NAME_BYTES, PORTS_MAX, REPLICAS_MAX, ROUTES_MAX, SETTINGS_MAX, TEMPLATE_BYTES, VALUE_BYTES,
     },
     timing::Timing,
 };
@@ -132,7 +132,9 @@ pub(super) fn alerting(config: &AlertingConfig) -> Checked {
             format!("alerting: \"{name}\" can't be a channel's name: 1 to {NAME_BYTES} bytes")
         })?;
         ensure(channel_fits(channel), || {
-            format!("alerting: channel \"{name}\" lacks its url or path, or it or a header is too long")
+            format!(
+                "alerting: channel \"{name}\" has more than {SETTINGS_MAX} settings, or an empty one, or one that is too long"
+            )
         })?;
     }
     for channel in config.routes.iter().flat_map(|route| &route.channels) {
@@ -146,12 +148,23 @@ pub(super) fn alerting(config: &AlertingConfig) -> Checked {
 }
 
 fn channel_fits(channel: &Channel) -> bool {
-    let fits = |text: &str| !text.is_empty() && text.len() <= VALUE_BYTES;
-    match channel {
-        Channel::Webhook { url, headers, ca, .. } => {
-            fits(url) && labels(headers).is_ok() && ca.as_ref().is_none_or(|path| fits(path))
+    let fits = |text: &str, max: usize| (1..=max).contains(&text.len());
+    fits(&channel.kind, NAME_BYTES)
+        && channel.settings.len() <= SETTINGS_MAX
+        && channel.settings.iter().all(|(key, setting)| fits(key, NAME_BYTES) && setting_fits(setting))
+        && channel.language.as_ref().is_none_or(|language| fits(language, NAME_BYTES))
+        && channel.template.as_ref().is_none_or(|template| fits(template, TEMPLATE_BYTES))
+}
+
+fn setting_fits(setting: &Setting) -> bool {
+    let fits = |text: &str| (1..=VALUE_BYTES).contains(&text.len());
+    match setting {
+        Setting::Text(text) => fits(text),
+        Setting::Texts(texts) => {
+            texts.len() <= CHANNEL_TEXTS_MAX && texts.iter().all(|text| text.len() <= VALUE_BYTES)
         }
-        Channel::Console => true,
-        Channel::File { path } => fits(path),
+        Setting::Pairs(pairs) => labels(pairs).is_ok(),
+        Setting::Secret(SecretRef::File(text) | SecretRef::Env(text) | SecretRef::Inline(text)) => fits(text),
+        Setting::Flag(_) | Setting::Number(_) => true,
     }
 }

@@ -195,7 +195,8 @@ impl Play {
     }
 
     pub fn channels(&mut self, names: &[&str]) {
-        let channels = names.iter().map(|name| ((*name).to_owned(), Channel::Console)).collect();
+        let channels =
+            names.iter().map(|name| ((*name).to_owned(), Channel::new("console", 5_000))).collect();
         let routes = vec![Route { channels: names.iter().map(|name| (*name).to_owned()).collect() }];
         self.commit(Body::AlertingApplied { config: AlertingConfig { channels, routes } });
     }

@@ -4,6 +4,7 @@
 
 mod alert;
 mod call;
+pub mod channels;
 mod cluster;
 mod errors;
 mod failure;

@@ -1,17 +1,13 @@
 //! Workload specifications and alerting settings from the wire. Checks what only the wire's wider types allow; what may
 //! stand in the ledger is the ledger's to say.
 
-use super::errors::invalid;
-use crate::limits::SPECS_PER_APPLY;
-use cluster_core::ledger::{
-    AlertingConfig, Channel, ExecSpec, Kind, RecoverySpec, Route, SecretRef, WorkloadSpec,
-};
+use super::{channels, errors::invalid};
+use crate::{limits::SPECS_PER_APPLY, notify::kinds};
+use cluster_core::ledger::{AlertingConfig, Channel, ExecSpec, Kind, RecoverySpec, Route, WorkloadSpec};
 use holdfast_proto::v1;
 use std::collections::{BTreeMap, BTreeSet};
 use tonic::Status;
 
-/// A channel without its own time-out is given up after this.
-const CHANNEL_TIMEOUT_MS: u64 = 5_000;
 /// The longest time-out of a channel: the leader waits for it.
 const CHANNEL_TIMEOUT_MAX_MS: u64 = 60_000;
 
@@ -112,44 +108,20 @@ pub fn alerting(channels: Vec<v1::Channel>, routes: Vec<v1::Route>) -> Result<Al
 }
 
 fn channel(channel: v1::Channel) -> Result<Channel, Status> {
-    use v1::channel::Kind as Wire;
-    let wrong = |text: &str| invalid("INVALID_CHANNEL", format!("channel {}: {text}", channel.name));
-    let timeout_ms = match channel.timeout_ms {
-        0 => CHANNEL_TIMEOUT_MS,
-        ms if ms <= CHANNEL_TIMEOUT_MAX_MS => ms,
-        _ => return Err(wrong("its timeout is above 60 s")),
-    };
-    match channel.kind {
-        Some(Wire::Webhook(webhook)) => {
-            let url = reqwest::Url::parse(&webhook.url);
-            if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-                return Err(wrong("its url isn't an http:// or https:// address"));
-            }
-            let secret = match webhook.secret.map(|secret| secret.source) {
-                None => None,
-                Some(Some(source)) => Some(secret(source)),
-                Some(None) => return Err(wrong("its secret names neither file nor env nor a value")),
-            };
-            let headers = webhook.headers.into_iter().collect();
-            Ok(Channel::Webhook { url: webhook.url, secret, headers, ca: webhook.ca, timeout_ms })
-        }
-        Some(Wire::Console(_)) => Ok(Channel::Console),
-        Some(Wire::File(file)) => Ok(Channel::File { path: file.path }),
-        None => Err(wrong("its type is missing or unknown; this version has webhook, console and file")),
+    let name = channel.name.clone();
+    let wrong = |text: String| invalid("INVALID_CHANNEL", format!("channel {name} {text}"));
+    let channel = channels::from_wire(channel).map_err(wrong)?;
+    if channel.timeout_ms > CHANNEL_TIMEOUT_MAX_MS {
+        return Err(wrong("timeout: it is above 60 s".to_owned()));
     }
-}
-
-fn secret(source: v1::secret::Source) -> SecretRef {
-    match source {
-        v1::secret::Source::File(path) => SecretRef::File(path),
-        v1::secret::Source::Env(name) => SecretRef::Env(name),
-        v1::secret::Source::Inline(value) => SecretRef::Inline(value),
-    }
+    kinds::check(&channel).map_err(|why| wrong(why.to_string()))?;
+    Ok(channel)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cluster_core::ledger::{SecretRef, Setting};
 
     fn spec(name: &str) -> v1::WorkloadSpec {
         v1::WorkloadSpec {
@@ -186,21 +158,22 @@ mod tests {
 
     #[test]
     fn a_channel_is_read_with_its_secret_unread() {
-        let hook = |url: &str| v1::Channel {
-            name: "oncall".into(),
-            kind: Some(v1::channel::Kind::Webhook(v1::WebhookChannel {
-                url: url.into(),
-                secret: Some(v1::Secret { source: Some(v1::secret::Source::File("/no/such/file".into())) }),
-                ..Default::default()
-            })),
-            timeout_ms: 0,
+        let secret = Setting::Secret(SecretRef::File("/no/such/file".into()));
+        let hook = |url: &str| {
+            let mut hook = Channel::new("webhook", 0);
+            hook.settings.insert("url".into(), Setting::Text(url.into()));
+            hook.settings.insert("secret".into(), secret.clone());
+            channels::to_wire("oncall", hook)
         };
         let config = alerting(vec![hook("http://127.0.0.1:9/hook")], Vec::new()).unwrap();
-        let Channel::Webhook { secret, timeout_ms, .. } = &config.channels["oncall"] else { panic!() };
-        assert_eq!((secret, *timeout_ms), (&Some(SecretRef::File("/no/such/file".into())), 5_000));
-        assert!(alerting(vec![hook("ftp://x/")], Vec::new()).is_err());
-        assert!(alerting(vec![hook("http://a/"), hook("http://b/")], Vec::new()).is_err());
+        let read = &config.channels["oncall"];
+        assert_eq!((&read.settings["secret"], read.timeout_ms), (&secret, 5_000));
+        let refused = |channels| alerting(channels, Vec::new()).unwrap_err().message().to_owned();
+        assert!(refused(vec![hook("ftp://x/")]).contains("channel oncall url: it isn't a URL"));
+        assert!(refused(vec![hook("http://a/"), hook("http://b/")]).contains("twice"));
         let bare = v1::Channel { name: "x".into(), ..Default::default() };
-        assert!(alerting(vec![bare], Vec::new()).unwrap_err().message().contains("type"));
+        assert!(refused(vec![bare]).contains("type"));
+        let slow = v1::Channel { timeout_ms: 60_001, ..hook("http://a/") };
+        assert!(refused(vec![slow]).contains("60 s"));
     }
 }

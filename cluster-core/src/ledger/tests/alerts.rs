@@ -1,18 +1,14 @@
 //! Alerts and their outbox.
 
 use super::*;
-use crate::limits::{ALERTS_MAX, NOTIFICATION_ATTEMPTS_MAX};
+use crate::limits::{
+    ALERTS_MAX, CHANNEL_TEXTS_MAX, NAME_BYTES, NOTIFICATION_ATTEMPTS_MAX, TEMPLATE_BYTES, VALUE_BYTES,
+};
 
 fn alerting(channels: &[&str]) -> Body {
     let channel = |name: &str| match name {
-        "hook" => Channel::Webhook {
-            url: "http://127.0.0.1:9000/hook".to_owned(),
-            secret: None,
-            headers: [].into(),
-            ca: None,
-            timeout_ms: 5_000,
-        },
-        _ => Channel::Console,
+        "hook" => Channel::new("webhook", 5_000),
+        _ => Channel::new("console", 5_000),
     };
     let names: Vec<String> = channels.iter().map(|name| (*name).to_owned()).collect();
     let channels = channels.iter().map(|name| ((*name).to_owned(), channel(name))).collect();
@@ -208,6 +204,37 @@ fn a_route_to_nowhere_or_an_intent_too_far_ahead_is_refused() {
     let send_within_ms = 10_001;
     let far = Body::NotificationIntended { alert, channel, phase, attempt, term, send_within_ms };
     assert_eq!(script.refused(far), "INVALID");
+}
+
+#[test]
+fn what_a_channel_brings_along_is_bounded_and_its_secrets_stay_hidden() {
+    let mut script = Script::new();
+    let with = |key: &str, setting: Setting| {
+        let mut channel = Channel::new("smtp", 5_000);
+        channel.settings.insert(key.to_owned(), setting);
+        let channels = [("mail".to_owned(), channel)].into();
+        Body::AlertingApplied { config: AlertingConfig { channels, routes: Vec::new() } }
+    };
+    let inline = Setting::Secret(SecretRef::Inline("hunter2".to_owned()));
+    assert!(!format!("{inline:?}").contains("hunter2"));
+    script.ok(with("password", inline));
+    script.ok(with("to", Setting::Texts(vec!["a@example.org".to_owned(); CHANNEL_TEXTS_MAX])));
+    for (key, setting) in [
+        ("", Setting::Flag(true)),
+        ("host", Setting::Text(String::new())),
+        ("host", Setting::Text("x".repeat(VALUE_BYTES + 1))),
+        ("to", Setting::Texts(vec!["a@example.org".to_owned(); CHANNEL_TEXTS_MAX + 1])),
+        ("to", Setting::Texts(vec!["x".repeat(VALUE_BYTES + 1)])),
+        ("headers", Setting::Pairs([("x".repeat(NAME_BYTES + 1), String::new())].into())),
+        ("password", Setting::Secret(SecretRef::Inline("x".repeat(VALUE_BYTES + 1)))),
+    ] {
+        assert_eq!(script.refused(with(key, setting)), "INVALID", "{key}");
+    }
+    let mut channel = Channel::new("console", 5_000);
+    channel.template = Some("x".repeat(TEMPLATE_BYTES + 1));
+    let channels = [("screen".to_owned(), channel)].into();
+    let config = AlertingConfig { channels, routes: Vec::new() };
+    assert_eq!(script.refused(Body::AlertingApplied { config }), "INVALID");
 }
 
 #[test]

@@ -318,7 +318,10 @@ fn proposal(ledger: &Ledger, wish: &Wish) -> Body {
         Wish::End { key } => Body::AlertEnded { dedup_key: format!("key {key}"), summary: String::new() },
         Wish::Channels { names } => Body::AlertingApplied {
             config: AlertingConfig {
-                channels: names.iter().map(|name| ((*name).to_owned(), Channel::Console)).collect(),
+                channels: names
+                    .iter()
+                    .map(|name| ((*name).to_owned(), Channel::new("console", 5_000)))
+                    .collect(),
                 routes: vec![Route { channels: names.iter().map(|name| (*name).to_owned()).collect() }],
             },
         },

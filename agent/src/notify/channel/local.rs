@@ -1,6 +1,6 @@
 //! Channels that end on this host: its standard error, and a file.
 
-use super::Refused;
+use crate::notify::Refused;
 use std::{
     fs::OpenOptions,
     io::{self, Write as _},

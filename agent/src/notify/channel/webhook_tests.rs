@@ -32,20 +32,20 @@ async fn receiver(status: u16) -> (SocketAddr, Received) {
     (address, received)
 }
 
-async fn post_to(url: &str, secret: Option<SecretRef>) -> Result<String, Refused> {
+async fn post_to(url: &str, secret: Option<Secret>) -> Result<String, Refused> {
     let headers = BTreeMap::from([("x-team".to_owned(), "ops".to_owned())]);
-    let target = Target { url, secret: secret.as_ref(), headers: &headers, ca: None };
-    let sent = post(&target, "c-17-firing", r#"{"id":"17"}"#.to_owned());
+    let config = Config { url: url.to_owned(), secret, headers, ca: None };
+    let sent = post(&config, "c-17-firing", r#"{"id":"17"}"#.to_owned());
     tokio::time::timeout(Duration::from_secs(5), sent).await.expect("bounded")
 }
 
 #[test]
 fn the_signature_is_the_standard_s() {
-    let secret = Secret::for_tests(SECRET);
+    let secret = Secret::new(SECRET);
     let body = br#"{"type":"node.down","data":{"node":"n1"}}"#;
     let signed = signature(&secret, "msg_1", 1_700_000_000, body).unwrap();
     assert_eq!(signed, "v1,ELOGZgM9REOEPUGy0zs3Uy6wXGK6rZSbv35kD1ojNtY=");
-    let refused = signature(&Secret::for_tests("not base64!"), "a", 1, b"{}").unwrap_err();
+    let refused = signature(&Secret::new("not base64!"), "a", 1, b"{}").unwrap_err();
     assert!(!refused.retry && !refused.reason.contains("not base64!"), "{refused}");
 }
 
@@ -53,8 +53,8 @@ fn the_signature_is_the_standard_s() {
 async fn a_receiver_can_verify_what_it_gets() {
     let (address, received) = receiver(204).await;
     let url = format!("http://{address}/hook");
-    post_to(&url, Some(SecretRef::Inline(SECRET.into()))).await.unwrap();
-    post_to(&url, Some(SecretRef::Inline(SECRET.into()))).await.unwrap();
+    post_to(&url, Some(Secret::new(SECRET))).await.unwrap();
+    post_to(&url, Some(Secret::new(SECRET))).await.unwrap();
     let received = received.lock().await;
     let (headers, body) = &received[0];
     Webhook::new(SECRET).unwrap().verify(body, headers).unwrap();

@@ -1,0 +1,81 @@
+//! Webhooks, signed as Standard Webhooks has it.
+//!
+//! Not here: the body (`body`), and what an answer means (`http`).
+
+use crate::notify::{
+    Refused, body,
+    http::{self, Request},
+    message::Message,
+    secret::Secret,
+};
+use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+#[derive(Clone)]
+pub struct Config {
+    pub url: String,
+    /// `whsec_…`
+    pub secret: Option<Secret>,
+    pub headers: BTreeMap<String, String>,
+    /// PEM file with the only authority to be believed.
+    pub ca: Option<String>,
+}
+
+impl fmt::Debug for Config {
+    /// Headers and paths may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Webhook({})", http::host(&self.url))
+    }
+}
+
+/// A post for each notice, since a body holds one alert. Those sent before a failure are repeated with it, under
+/// the same ids.
+///
+/// # Errors
+/// A post was refused.
+pub async fn deliver(config: &Config, message: &Message) -> Result<String, Refused> {
+    let mut said = String::new();
+    for notice in &message.notices {
+        said = post(config, &notice.message_id(), body::json(notice)).await?;
+    }
+    Ok(said)
+}
+
+async fn post(config: &Config, message_id: &str, body: String) -> Result<String, Refused> {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
+    let request = request(config, message_id, body, now)?;
+    http::exchange(&request, config.ca.as_deref(), http::judge).await
+}
+
+fn request(config: &Config, message_id: &str, body: String, now_s: i64) -> Result<Request, Refused> {
+    let signed = match &config.secret {
+        Some(secret) => Some(signature(secret, message_id, now_s, body.as_bytes())?),
+        None => None,
+    };
+    let mut request = Request::json(&config.url, body)
+        .header(HEADER_WEBHOOK_ID, message_id)
+        .header(HEADER_WEBHOOK_TIMESTAMP, now_s.to_string());
+    if let Some(signed) = signed {
+        request = request.header(HEADER_WEBHOOK_SIGNATURE, signed);
+    }
+    for (name, value) in &config.headers {
+        request = request.header(name, value.as_str()).hiding(value);
+    }
+    Ok(request)
+}
+
+fn signature(secret: &Secret, id: &str, timestamp: i64, body: &[u8]) -> Result<String, Refused> {
+    let unusable =
+        |_| Refused::for_good("the channel's secret isn't usable: it must be whsec_ followed by base64");
+    let webhook = Webhook::new(secret.expose()).map_err(unusable)?;
+    webhook.sign(id, timestamp, body).map_err(unusable)
+}
+
+#[cfg(test)]
+#[path = "webhook_tests.rs"]
+mod tests;
