@@ -83,8 +83,9 @@ async fn main() -> Result<(), Failed> {
     for id in [1, 2, 3].map(NodeId) {
         let store = Store::Directory { path: dir.path().join(id.to_string()), must_exist: false };
         let link = Arc::new(Link(id, peers.clone()));
-        let voter =
-            Consensus::open(Settings::new(id, store), Box::new(Nothing), Arc::new(Nothing), link).await?;
+        let begun = Box::new(|| -> BoxFuture<'static, _> { Box::pin(std::future::ready(Ok(()))) });
+        let settings = Settings::new(id, store);
+        let voter = Consensus::open(settings, Box::new(Nothing), Arc::new(Nothing), link, begun).await?;
         peers.lock().expect("no holder panics").insert(id, Some(voter.clone()));
         voters.insert(id, voter);
     }

@@ -13,6 +13,8 @@ const USUAL: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_secs(8);
 /// Percent. Each for the whole time, one after the other.
 const LOSSES: [u8; 2] = [20, 30];
+/// Of the founders so many vote.
+const VOTERS: usize = 5;
 /// More than this may cost a lease.
 const NOTHING_STOPS_UP_TO: u8 = 20;
 
@@ -25,9 +27,12 @@ pub fn run(report: &mut Report, count: usize) -> Result<(), LabError> {
             for round in 0..count * LOSSES.len() {
                 ears.open_again(lab)?;
                 let percent = LOSSES[round % LOSSES.len()];
-                let (done, cost) = lose(lab, &ears, percent, watched, &workloads)?;
+                let (done, [voters, others]) = lose(lab, &ears, percent, watched, &workloads)?;
                 report.add(done);
-                report.note(format!("{percent} % lost, median of {hosts} agents: {}", cost.brief()));
+                report.note(format!("{percent} % lost, median of voters: {}", voters.brief()));
+                if hosts > VOTERS {
+                    report.note(format!("{percent} % lost, median of the others: {}", others.brief()));
+                }
             }
             Ok(())
         })?;
@@ -41,7 +46,7 @@ fn lose(
     percent: u8,
     watched: Duration,
     workloads: &[String],
-) -> Result<(Run, Cost), LabError> {
+) -> Result<(Run, [Cost; 2]), LabError> {
     let before = lab.until_healthy(SETTLES)?;
     let failures = lab.failures(0).map_err(LabError::Broken)?.len();
     let began = SystemTime::now();
@@ -71,5 +76,10 @@ fn lose(
         run.check(opened.len() == failures, || format!("a failure was opened: {:?}", opened.first()));
     }
     check_at_most_once(lab, &mut run, workloads)?;
-    Ok((run, Cost::median(&costs)))
+    let votes = |host: usize| after.nodes.iter().any(|n| n.voter && n.name == lab.hosts[host].name);
+    let of = |vote| {
+        let these = (0..costs.len()).filter(|host| votes(*host) == vote);
+        Cost::median(&these.map(|host| costs[host]).collect::<Vec<_>>())
+    };
+    Ok((run, [of(true), of(false)]))
 }
