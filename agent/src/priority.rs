@@ -1,7 +1,7 @@
 //! The priority of this process: a voter's is raised, for a host that is busy must not unseat the leader of all others.
 //!
-//! It needs CAP_SYS_NICE; without it nothing changes. Guards, and so what they run, get the usual one back; the keeper sets
-//! its own.
+//! It needs CAP_SYS_NICE; without it nothing changes. Guards, and so what they run, get the usual one back; the keeper
+//! sets its own.
 
 use std::{
     collections::BTreeSet,

@@ -27,6 +27,7 @@ mod test_cluster;
 
 pub use codec::CodecError;
 pub use error::{ConsensusError, ProposeError, TransportError};
+pub use raft_core::Begun;
 pub use settings::{COMMAND_BYTES, MESSAGE_BYTES, PROPOSALS_IN_FLIGHT, Settings, Store, Timings};
 pub use status::{Role, Status};
 
@@ -39,7 +40,6 @@ use openraft::{
     async_runtime::watch::WatchReceiver,
     errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError},
 };
-pub use raft_core::Begun;
 use raft_core::{Core, Parts};
 use receive::stopped;
 use state_machine::StateMachine;

@@ -1,6 +1,6 @@
 //! openraft's core and this node's log, from when it takes part: at once where there is a log, otherwise from its pledge
-//! to found a cluster, or the first word of a voter, on. Most agents never vote: they have no log, and are spared the core's timers and some
-//! 25 MB of its tables.
+//! to found a cluster, or the first word of a voter, on. Most agents never vote: they have no log, and are spared the
+//! core's timers and some 25 MB of its tables.
 //!
 //! Not here: what is asked of it (`Consensus`).
 

@@ -12,8 +12,9 @@ use super::{
     message::Message,
     words,
 };
+use crate::clock;
 use cluster_core::time::WallTime;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Of channels that end on this host; nobody reads an alert of this length.
 const LOCAL_ROOM_BYTES: usize = 16_000;
@@ -119,20 +120,15 @@ impl Kind {
 /// # Errors
 /// The receiver said no, or nothing within `within`; a repetition carries the same message id.
 pub async fn deliver(kind: &Kind, message: &Message, within: Duration) -> Result<String, Refused> {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = WallTime(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX));
-    match tokio::time::timeout(within, tell(kind, message, now, within)).await {
+    match tokio::time::timeout(within, tell(kind, message, clock::wall(), within)).await {
         Ok(told) => told,
-        Err(_) => {
-            let text = format!("no answer from {} within {} ms", kind.target(), within.as_millis());
-            Err(Refused::for_now(text))
-        }
+        Err(_) => Err(Refused::no_answer(&kind.target(), within)),
     }
 }
 
 async fn tell(kind: &Kind, message: &Message, now: WallTime, within: Duration) -> Result<String, Refused> {
     match kind {
-        Kind::Webhook(config) => webhook::deliver(config, message).await,
+        Kind::Webhook(config) => webhook::deliver(config, message, now).await,
         Kind::Console => {
             let lines: Vec<String> = message.notices.iter().map(body::line).collect();
             local::console(lines.join("\n")).await

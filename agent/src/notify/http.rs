@@ -136,8 +136,8 @@ pub async fn exchange(
     match judge(&answer) {
         Ok(words) => Ok(request.blot(&words)),
         Err(refused) => {
-            let reason = format!("{} {}", host(&request.url), request.blot(&refused.reason));
-            Err(Refused { reason, ..refused })
+            let reason = request.blot(&refused.reason);
+            Err(Refused { reason, ..refused }.said_by(&host(&request.url)))
         }
     }
 }
@@ -168,22 +168,43 @@ async fn send(request: &Request, ca: Option<&str>) -> Result<Answer, Refused> {
 async fn client(url: &Url, ca: Option<&str>) -> Result<Client, Refused> {
     let mut builder = Client::builder().redirect(Policy::none()).no_proxy();
     if let Some(path) = ca {
-        let unusable = |cause: String| {
-            Refused::for_now(format!("the channel's ca {path} can't be used on this host: {cause}"))
-        };
-        let pem = tokio::fs::read(path).await.map_err(|e| unusable(e.to_string()))?;
-        let bundle = Certificate::from_pem_bundle(&pem).map_err(|e| unusable(innermost(&e)))?;
-        builder = builder.tls_certs_only(bundle);
+        builder = builder.tls_certs_only(authority_of(path, Certificate::from_pem_bundle).await?);
     } else if url.scheme() == "http" {
         // Spares hosts without any certificates an error about them.
         builder = builder.tls_certs_only([]);
     }
-    let build = move || {
+    set_up_tls(move || {
         // Whoever installed one before has installed the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         builder.build()
+    })
+    .await
+}
+
+/// What `parse` makes of a channel's `ca`, a PEM file.
+///
+/// # Errors
+/// For now: the file may be put there, and another leader has its own.
+pub async fn authority_of<T, E: std::error::Error>(
+    path: &str,
+    parse: impl FnOnce(&[u8]) -> Result<T, E>,
+) -> Result<T, Refused> {
+    let unusable = |cause: String| {
+        Refused::for_now(format!("the channel's ca {path} can't be used on this host: {cause}"))
     };
-    // Reads the host's certificates.
+    let pem = tokio::fs::read(path).await.map_err(|e| unusable(e.to_string()))?;
+    parse(&pem).map_err(|e| unusable(innermost(&e)))
+}
+
+/// Runs `build` where it may block: it reads the host's certificates.
+///
+/// # Errors
+/// It failed, for now.
+pub async fn set_up_tls<T, E>(build: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Refused>
+where
+    T: Send + 'static,
+    E: std::error::Error + Send + 'static,
+{
     let built = tokio::task::spawn_blocking(build).await;
     let built = built.map_err(|e| Refused::for_now(format!("the sender broke off: {e}")))?;
     built.map_err(|e| Refused::for_now(format!("TLS can't be set up on this host: {}", innermost(&e))))

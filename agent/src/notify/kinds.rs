@@ -263,8 +263,20 @@ impl Settings<'_> {
             }
             "wecom" => Kind::WeCom(wecom::Config { url: self.needed_secret("url") }),
             "slack" => Kind::Slack(slack::Config { url: self.needed_secret("url") }),
-            "aliyun_sms" | "tencent_sms" | "twilio" => self.sms(),
-            "alertmanager" | "opsgenie" | "victorops" | "pagerduty" => self.paging(),
+            "aliyun_sms" => Kind::AliyunSms(self.aliyun_sms()),
+            "tencent_sms" => Kind::TencentSms(self.tencent_sms()),
+            "twilio" => Kind::Twilio(self.twilio()),
+            "alertmanager" => Kind::Alertmanager(self.alertmanager()),
+            "opsgenie" => Kind::Opsgenie(self.opsgenie()),
+            "victorops" => Kind::VictorOps(victorops::Config {
+                api_key: self.needed_secret("api_key"),
+                routing_key: self.needed("routing_key"),
+                url: self.text("url"),
+            }),
+            "pagerduty" => Kind::PagerDuty(pagerduty::Config {
+                routing_key: self.needed_secret("routing_key"),
+                url: self.text("url"),
+            }),
             "zabbix" => Kind::Zabbix(zabbix::Config {
                 server: self.needed("server"),
                 host: self.needed("host"),
@@ -309,64 +321,59 @@ impl Settings<'_> {
         })
     }
 
-    fn sms(&self) -> Kind {
-        let language = style(self.channel).language;
-        match self.channel.kind.as_str() {
-            "aliyun_sms" => Kind::AliyunSms(aliyun_sms::Config {
-                access_key_id: self.needed("access_key_id"),
-                access_key_secret: self.needed_secret("access_key_secret"),
-                sign_name: self.needed("sign_name"),
-                template_code: self.needed("template_code"),
-                template_params: self.pairs("template_params"),
-                to: self.texts("to"),
-                url: self.text("url"),
-                language,
-            }),
-            "tencent_sms" => Kind::TencentSms(tencent_sms::Config {
-                secret_id: self.needed("secret_id"),
-                secret_key: self.needed_secret("secret_key"),
-                app_id: self.needed("app_id"),
-                sign_name: self.needed("sign_name"),
-                template_id: self.needed("template_id"),
-                template_params: self.pairs("template_params"),
-                region: self.text("region"),
-                to: self.texts("to"),
-                url: self.text("url"),
-                language,
-            }),
-            _ => Kind::Twilio(twilio::Config {
-                account_sid: self.needed("account_sid"),
-                auth_token: self.needed_secret("auth_token"),
-                from: self.needed("from"),
-                to: self.texts("to"),
-                url: self.text("url"),
-            }),
+    fn aliyun_sms(&self) -> aliyun_sms::Config {
+        aliyun_sms::Config {
+            access_key_id: self.needed("access_key_id"),
+            access_key_secret: self.needed_secret("access_key_secret"),
+            sign_name: self.needed("sign_name"),
+            template_code: self.needed("template_code"),
+            template_params: self.pairs("template_params"),
+            to: self.texts("to"),
+            url: self.text("url"),
+            language: style(self.channel).language,
         }
     }
 
-    fn paging(&self) -> Kind {
-        match self.channel.kind.as_str() {
-            "alertmanager" => Kind::Alertmanager(alertmanager::Config {
-                url: self.needed("url"),
-                username: self.text("username"),
-                password: self.secret("password"),
-                ca: self.text("ca"),
-            }),
-            "opsgenie" => Kind::Opsgenie(opsgenie::Config {
-                api_key: self.needed_secret("api_key"),
-                url: self.text("url"),
-                responders: self.texts("responders"),
-                tags: self.texts("tags"),
-            }),
-            "victorops" => Kind::VictorOps(victorops::Config {
-                api_key: self.needed_secret("api_key"),
-                routing_key: self.needed("routing_key"),
-                url: self.text("url"),
-            }),
-            _ => Kind::PagerDuty(pagerduty::Config {
-                routing_key: self.needed_secret("routing_key"),
-                url: self.text("url"),
-            }),
+    fn tencent_sms(&self) -> tencent_sms::Config {
+        tencent_sms::Config {
+            secret_id: self.needed("secret_id"),
+            secret_key: self.needed_secret("secret_key"),
+            app_id: self.needed("app_id"),
+            sign_name: self.needed("sign_name"),
+            template_id: self.needed("template_id"),
+            template_params: self.pairs("template_params"),
+            region: self.text("region"),
+            to: self.texts("to"),
+            url: self.text("url"),
+            language: style(self.channel).language,
+        }
+    }
+
+    fn twilio(&self) -> twilio::Config {
+        twilio::Config {
+            account_sid: self.needed("account_sid"),
+            auth_token: self.needed_secret("auth_token"),
+            from: self.needed("from"),
+            to: self.texts("to"),
+            url: self.text("url"),
+        }
+    }
+
+    fn alertmanager(&self) -> alertmanager::Config {
+        alertmanager::Config {
+            url: self.needed("url"),
+            username: self.text("username"),
+            password: self.secret("password"),
+            ca: self.text("ca"),
+        }
+    }
+
+    fn opsgenie(&self) -> opsgenie::Config {
+        opsgenie::Config {
+            api_key: self.needed_secret("api_key"),
+            url: self.text("url"),
+            responders: self.texts("responders"),
+            tags: self.texts("tags"),
         }
     }
 }

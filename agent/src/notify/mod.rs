@@ -46,6 +46,15 @@ impl Refused {
         Self { reason: reason.into(), retry: true, after: None }
     }
 
+    fn no_answer(from: &str, within: Duration) -> Self {
+        Self::for_now(format!("no answer from {from} within {} ms", within.as_millis()))
+    }
+
+    /// With who says so, or what that is, before the reason.
+    fn said_by(self, who: &str) -> Self {
+        Self { reason: format!("{who} {}", self.reason), ..self }
+    }
+
     /// For now, and not before `after` has passed.
     fn wait(reason: impl Into<String>, after: Duration) -> Self {
         Self { reason: reason.into(), retry: true, after: Some(after) }

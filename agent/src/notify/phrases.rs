@@ -4,7 +4,7 @@
 
 use super::{body, message::Message, words::Words};
 use cluster_core::{
-    alerting::Notice,
+    alerting::{NOTICE_VERSION, Notice},
     ids::{ClusterId, FailureId},
     ledger::{Phase, Severity},
     time::WallTime,
@@ -135,7 +135,7 @@ impl Phrases {
 pub(super) fn sample(status: Phase) -> Message {
     let notice = Notice {
         id: "1".to_owned(),
-        version: 1,
+        version: NOTICE_VERSION,
         status,
         alert: "NodeDead".to_owned(),
         severity: Severity::Critical,

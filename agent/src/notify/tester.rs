@@ -1,24 +1,24 @@
 //! `alert test`: one notice named Test through one channel, whatever the routes say.
 
 use super::send;
-use crate::shared::{ChannelTester, Identity, Live};
+use crate::{
+    clock,
+    shared::{ChannelTester, Identity, Live},
+};
 use cluster_core::{
-    alerting::Notice,
+    alerting::{NOTICE_VERSION, Notice},
     ledger::{Ledger, Phase, Severity},
-    time::WallTime,
 };
 use futures::future::BoxFuture;
 use std::{
     collections::BTreeMap,
     sync::{Arc, RwLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::sync::watch;
 
 /// A person waits for the answer.
 const TEST_WITHIN: Duration = Duration::from_secs(8);
-/// Layout of the body, as in every notice.
-const BODY_VERSION: u32 = 1;
 
 pub struct Tester {
     name: String,
@@ -33,12 +33,11 @@ impl Tester {
     }
 
     fn notice(&self, channel: &str) -> Notice {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = WallTime(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX));
+        let now = clock::wall();
         let cluster = self.ledger.read().expect("no reader or writer of the ledger panics").cluster.clone();
         Notice {
             id: format!("test-{}", now.0),
-            version: BODY_VERSION,
+            version: NOTICE_VERSION,
             status: Phase::Firing,
             alert: "Test".to_owned(),
             severity: Severity::Info,

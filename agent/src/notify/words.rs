@@ -28,6 +28,8 @@ const LINES_IN_GROUP: usize = 2;
 /// Of an alert's name in the title.
 const NAMES_MAX: usize = 3;
 const TITLE_BYTES: usize = 240;
+/// Of one variable of a text message.
+const VARIABLE_CHARS: usize = 35;
 /// Steps that a user's template may take: enough for a page about hundreds of alerts, not for an endless loop.
 const FUEL: u64 = 200_000;
 
@@ -88,13 +90,13 @@ pub fn render(message: &Message, style: &Style, room_bytes: usize) -> Words {
     words
 }
 
-/// Fills a template of the user's for one variable of a text message.
+/// Fills a template of the user's for one variable of a text message, and cuts it: clouds refuse longer ones.
 ///
 /// # Errors
 /// The template is bad: says which line and why.
-pub fn expand(template: &str, message: &Message, language: Language) -> Result<String, Refused> {
-    let filled = fill(&environment(), template, message, phrases::of(language));
-    filled.map(|text| one_line(&text)).map_err(Refused::for_good)
+pub fn variable(template: &str, message: &Message, language: Language) -> Result<String, Refused> {
+    let filled = fill(&environment(), template, message, phrases::of(language)).map_err(Refused::for_good)?;
+    Ok(cut_chars(&one_line(&filled), VARIABLE_CHARS))
 }
 
 /// Tries a user's template on a firing and on a resolved message, so that `alert apply` can refuse it.

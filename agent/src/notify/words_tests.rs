@@ -147,13 +147,13 @@ fn an_alert_is_told_even_if_its_template_fails() {
 
 #[test]
 fn a_variable_is_one_line() {
-    let text = expand(
+    let text = variable(
         "{{ alerts[0].labels.node }}\n\t{{ alerts[0].severity }}",
         &message(vec![notice(1)]),
         Language::En,
     );
     assert_eq!(text.unwrap(), "n1 critical");
-    let bad = expand("{{ oops }}", &message(vec![notice(1)]), Language::En).unwrap_err();
+    let bad = variable("{{ oops }}", &message(vec![notice(1)]), Language::En).unwrap_err();
     assert!(!bad.retry && bad.reason.starts_with("line 1"), "{bad}");
 }
 

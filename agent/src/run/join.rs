@@ -34,7 +34,7 @@ const ROUND_EAGER: Duration = Duration::from_millis(150);
 /// While somebody is heard and nobody of those asked knew who votes: perhaps nobody does yet.
 const ROUND_HEARD: Duration = Duration::from_millis(500);
 const NEIGHBOURS_ASKED: usize = 3;
-/// The first seed is asked alone for so long: where hundreds join, one that belongs to the cluster is enough for each.
+/// The first one is asked alone for so long: where hundreds join, one that belongs to the cluster is enough for each.
 const FIRST_ALONE: Duration = Duration::from_millis(100);
 /// Between two rounds once there is gossip (which probes seeds by itself).
 const ROUND_CALM: Duration = Duration::from_secs(10);
@@ -172,7 +172,8 @@ impl Joiner {
         addresses
     }
 
-    /// Asks a seed; and, unless that one belongs to this cluster, all the others and everyone else known to wait, at once.
+    /// Asks one seed or neighbour; unless that one belongs to this cluster, all the others and everyone else known to
+    /// wait, at once.
     async fn meet_all(&self) -> Vec<(String, Result<Meeting, PeerError>)> {
         let waiting: Vec<(NodeId, String)> =
             self.founding.lock().await.waiting().map(|(n, a)| (n, a.to_owned())).collect();

@@ -317,12 +317,12 @@ impl Node {
         self.p.lease.settle(self.p.stored.cluster(), wanted);
         self.p.instances.lease(now, self.p.lease.held());
         self.lead(|leader, ledger, live| leader.look(now, ledger, live));
-        let parts =
-            u32::try_from(self.p.live.borrow().members.len() / PICTURE_MEMBERS + 1).unwrap_or(u32::MAX);
-        let pause = PICTURE_PAUSE.saturating_mul(parts).min(PICTURE_EVERY);
         let fresh_for = match (self.urgent, self.news) {
             (true, _) => PICTURE_PAUSE,
-            (false, true) => pause,
+            (false, true) => {
+                let parts = self.p.live.borrow().members.len() / PICTURE_MEMBERS + 1;
+                PICTURE_PAUSE.saturating_mul(u32::try_from(parts).unwrap_or(u32::MAX)).min(PICTURE_EVERY)
+            }
             (false, false) => PICTURE_EVERY,
         };
         if now.since(self.pictured_at) >= fresh_for {

@@ -16,8 +16,6 @@ use cluster_core::time::WallTime;
 use std::{collections::BTreeMap, time::Duration};
 
 pub const URL: &str = "https://dysmsapi.aliyuncs.com/";
-/// Of one variable; longer ones are refused as a whole.
-const VARIABLE_CHARS: usize = 35;
 const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 /// A number has had its share: sooner than this it won't have another.
 const BUSINESS_LIMIT_FOR: Duration = Duration::from_secs(600);
@@ -41,8 +39,7 @@ pub fn request(config: &Config, message: &Message, now: WallTime, nonce: &str) -
     numbers::check(&config.to).map_err(Refused::for_good)?;
     let mut variables = BTreeMap::new();
     for (name, template) in &config.template_params {
-        let value = words::expand(template, message, config.language)?;
-        variables.insert(name, words::cut_chars(&value, VARIABLE_CHARS));
+        variables.insert(name, words::variable(template, message, config.language)?);
     }
     // Numbers abroad come without their plus sign too.
     let to: Vec<&str> = config.to.iter().map(|number| number.trim_start_matches('+')).collect();

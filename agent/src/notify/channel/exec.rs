@@ -5,7 +5,6 @@
 //! Not here: a shell. `command` is run as it is.
 
 use crate::notify::{Refused, body, http::shown, message::Message};
-use cluster_core::ledger::Phase;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{process::ExitStatus, process::Stdio, time::Duration};
 use tokio::{
@@ -71,7 +70,7 @@ pub async fn deliver(config: &Config, message: &Message) -> Result<String, Refus
     let child = Command::new(program)
         .args(arguments)
         .env("HOLDFAST_ALERT_ID", &message.id)
-        .env("HOLDFAST_ALERT_STATUS", if message.status == Phase::Firing { "firing" } else { "resolved" })
+        .env("HOLDFAST_ALERT_STATUS", body::status(message.status))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -102,8 +101,7 @@ pub async fn deliver(config: &Config, message: &Message) -> Result<String, Refus
     };
     let status = status.map_err(broken)?;
     let said = if err.is_empty() { out } else { err };
-    judge(status, &String::from_utf8_lossy(&said))
-        .map_err(|refused| Refused { reason: format!("{program}: {}", refused.reason), ..refused })
+    judge(status, &String::from_utf8_lossy(&said)).map_err(|refused| refused.said_by(&format!("{program}:")))
 }
 
 /// Kept to be killed while its first process hasn't been waited for: until then the number can't be anyone else's.

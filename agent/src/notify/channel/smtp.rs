@@ -6,7 +6,7 @@
 use super::mail;
 use crate::notify::{
     Refused,
-    http::{innermost, shown},
+    http::{authority_of, innermost, set_up_tls, shown},
     message::Message,
     secret::Secret,
 };
@@ -159,16 +159,10 @@ async fn transact(
 async fn tls(config: &Config) -> Result<TlsParameters, Refused> {
     let mut builder = TlsParameters::builder(config.host.clone());
     if let Some(path) = &config.ca {
-        let unusable = |cause: String| {
-            Refused::for_now(format!("the channel's ca {path} can't be used on this host: {cause}"))
-        };
-        let pem = tokio::fs::read(path).await.map_err(|e| unusable(e.to_string()))?;
-        let authority = Certificate::from_pem(&pem).map_err(|e| unusable(innermost(&e)))?;
+        let authority = authority_of(path, Certificate::from_pem).await?;
         builder = builder.certificate_store(CertificateStore::None).add_root_certificate(authority);
     }
-    let built = tokio::task::spawn_blocking(move || builder.build_rustls()).await;
-    let built = built.map_err(|e| Refused::for_now(format!("the sender broke off: {e}")))?;
-    built.map_err(|e| Refused::for_now(format!("TLS can't be set up on this host: {}", innermost(&e))))
+    set_up_tls(move || builder.build_rustls()).await
 }
 
 /// 5xx is for good, and so is a login that the server doesn't know how to take.

@@ -18,8 +18,6 @@ use std::collections::BTreeMap;
 
 pub const URL: &str = "https://sms.tencentcloudapi.com/";
 pub const REGION: &str = "ap-guangzhou";
-/// Of one variable; longer ones are refused as a whole.
-const VARIABLE_CHARS: usize = 35;
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
 const CONTENT_TYPE: &str = "application/json";
 
@@ -46,8 +44,7 @@ pub fn request(config: &Config, message: &Message, now: WallTime) -> Result<Requ
     numbers::check(&config.to).map_err(Refused::for_good)?;
     let mut variables = Vec::new();
     for template in ordered(&config.template_params).map_err(Refused::for_good)? {
-        let value = words::expand(template, message, config.language)?;
-        variables.push(words::cut_chars(&value, VARIABLE_CHARS));
+        variables.push(words::variable(template, message, config.language)?);
     }
     let to: Vec<String> = config.to.iter().map(|number| international(number)).collect();
     let body = json!({
@@ -84,8 +81,7 @@ pub fn judge(answer: &Answer) -> Result<String, Refused> {
     let Some(statuses) = response["SendStatusSet"].as_array().filter(|statuses| !statuses.is_empty()) else {
         return Err(Refused::for_now(format!("answered {}, without a status", answer.words())));
     };
-    numbers::settle(statuses.iter().map(settled).collect())
-        .map_err(|refused| Refused { reason: format!("answered {}", refused.reason), ..refused })
+    numbers::settle(statuses.iter().map(settled).collect()).map_err(|refused| refused.said_by("answered"))
 }
 
 fn settled(status: &Value) -> (String, Result<(), Refused>) {

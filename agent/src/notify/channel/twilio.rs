@@ -71,13 +71,7 @@ pub async fn deliver(config: &Config, message: &Message, within: Duration) -> Re
     let one = async |to: &String| {
         let request = request(config, message, to);
         let sent = tokio::time::timeout(within, http::exchange(&request, None, judge)).await;
-        let told = sent.unwrap_or_else(|_| {
-            Err(Refused::for_now(format!(
-                "no answer from {} within {} ms",
-                http::host(&request.url),
-                within.as_millis()
-            )))
-        });
+        let told = sent.unwrap_or_else(|_| Err(Refused::no_answer(&http::host(&request.url), within)));
         (to.clone(), told.map(|_| ()))
     };
     numbers::settle(join_all(config.to.iter().map(one)).await)

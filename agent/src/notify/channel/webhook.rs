@@ -8,12 +8,9 @@ use crate::notify::{
     message::Message,
     secret::Secret,
 };
+use cluster_core::time::WallTime;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
-use std::{
-    collections::BTreeMap,
-    fmt,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, fmt};
 
 #[derive(Clone)]
 pub struct Config {
@@ -37,18 +34,17 @@ impl fmt::Debug for Config {
 ///
 /// # Errors
 /// A post was refused.
-pub async fn deliver(config: &Config, message: &Message) -> Result<String, Refused> {
+pub async fn deliver(config: &Config, message: &Message, now: WallTime) -> Result<String, Refused> {
     let mut said = String::new();
     for notice in &message.notices {
-        said = post(config, &notice.message_id(), body::json(notice)).await?;
+        said = post(config, &notice.message_id(), body::json(notice), now).await?;
     }
     Ok(said)
 }
 
-async fn post(config: &Config, message_id: &str, body: String) -> Result<String, Refused> {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
-    let request = request(config, message_id, body, now)?;
+async fn post(config: &Config, message_id: &str, body: String, now: WallTime) -> Result<String, Refused> {
+    let now_s = i64::try_from(now.0 / 1000).unwrap_or(i64::MAX);
+    let request = request(config, message_id, body, now_s)?;
     http::exchange(&request, config.ca.as_deref(), http::judge).await
 }
 

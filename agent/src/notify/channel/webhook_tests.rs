@@ -35,7 +35,7 @@ async fn receiver(status: u16) -> (SocketAddr, Received) {
 async fn post_to(url: &str, secret: Option<Secret>) -> Result<String, Refused> {
     let headers = BTreeMap::from([("x-team".to_owned(), "ops".to_owned())]);
     let config = Config { url: url.to_owned(), secret, headers, ca: None };
-    let sent = post(&config, "c-17-firing", r#"{"id":"17"}"#.to_owned());
+    let sent = post(&config, "c-17-firing", r#"{"id":"17"}"#.to_owned(), crate::clock::wall());
     tokio::time::timeout(Duration::from_secs(5), sent).await.expect("bounded")
 }
 

@@ -77,10 +77,7 @@ pub async fn deliver(config: &Config, message: &Message, now: WallTime) -> Resul
     let answer = exchange
         .await
         .map_err(|cause| Refused::for_now(format!("the Zabbix server {server} can't be reached: {cause}")))?;
-    judge(config, &answer).map_err(|refused| Refused {
-        reason: format!("the Zabbix server {server} {}", refused.reason),
-        ..refused
-    })
+    judge(config, &answer).map_err(|refused| refused.said_by(&format!("the Zabbix server {server}")))
 }
 
 fn address(server: &str) -> String {
