@@ -348,7 +348,8 @@ fn start(setup: &Setup) -> Result<Found, KeeperError> {
     while Instant::now() < give_up {
         if let Some(socket) = local::dial(&setup.dir).map_err(|e| setup.local(e))?
             && local::peer(&socket).is_ok_and(|peer| peer == pid)
-            && let Some(hello) = greet(&socket, GREETS_WITHIN)
+            // Not given up early: a keeper that never held anything ends with its first agent.
+            && let Some(hello) = greet(&socket, give_up.saturating_duration_since(Instant::now()))
         {
             tracing::info!(pid, "the keeper is started");
             return Ok((socket, process, hello));

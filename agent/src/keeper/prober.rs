@@ -67,10 +67,10 @@ impl Prober {
     }
 
     /// Fetches the key for `peer`, whose agent is at `address` (`HOST:PORT`), unless it is known: for when a stream to
-    /// it has just been opened. Returns at once.
-    pub fn prepare(&self, peer: NodeId, address: &str) {
+    /// it has just been opened. Returns at once, whether there was something to fetch.
+    pub fn prepare(&self, peer: NodeId, address: &str) -> bool {
         if self.core.contacts.cached(peer, address).is_some() {
-            return;
+            return false;
         }
         let (core, address) = (self.core.clone(), address.to_owned());
         tokio::spawn(async move {
@@ -78,6 +78,7 @@ impl Prober {
                 tracing::debug!(%peer, %error, "no key for probes of a peer yet");
             }
         });
+        true
     }
 
     /// Sends `count` probes to `peer`'s keeper, `every` so often, until one is answered. Returns at once; the first answer

@@ -30,10 +30,11 @@ use tokio::{
     time::Instant,
 };
 
-/// Between two beats of a quiet feed. Who leads is told at once when it changes.
-const BEAT_EVERY: Duration = Duration::from_millis(1_000);
+/// Between two beats of a quiet feed, and of one whose voter knows no leader. Who leads is told at once when it changes.
+const BEAT_EVERY: Duration = Duration::from_millis(3_000);
+const LEADERLESS_BEAT_EVERY: Duration = Duration::from_millis(500);
 /// A feed that says nothing for so long is given up.
-const SILENT_FOR: Duration = Duration::from_millis(2_500);
+const SILENT_FOR: Duration = Duration::from_millis(6_500);
 /// A voter without a leader for so long is left for another.
 const LEADERLESS_FOR: Duration = Duration::from_millis(1_500);
 const OPEN_TIMEOUT: Duration = Duration::from_millis(800);
@@ -62,8 +63,8 @@ type Feed = BoxStream<'static, FollowItem>;
 pub fn feed(replica: &Replica, consensus: Consensus) -> impl Stream<Item = FollowItem> + Send + use<> {
     let (start, snapshot, entries) = replica.feed();
     let first = futures::stream::iter([FollowItem::Snapshot(Arc::new(snapshot)), beat(&consensus)]);
-    let due = Instant::now() + BEAT_EVERY;
     let (status, told) = (consensus.watch(), said(&consensus.status()));
+    let due = next_beat(&told);
     let rest = futures::stream::unfold(
         (entries, consensus, status, due, told),
         move |(mut entries, consensus, mut status, mut due, mut told)| async move {
@@ -77,7 +78,7 @@ pub fn feed(replica: &Replica, consensus: Consensus) -> impl Stream<Item = Follo
                     said(&now)
                 };
                 if Instant::now() >= due || now_said != told {
-                    (due, told) = (Instant::now() + BEAT_EVERY, now_said);
+                    (due, told) = (next_beat(&now_said), now_said);
                     break beat(&consensus);
                 }
                 let change = tokio::select! {
@@ -98,8 +99,14 @@ pub fn feed(replica: &Replica, consensus: Consensus) -> impl Stream<Item = Follo
 }
 
 /// What of consensus a beat is about.
-fn said(status: &Status) -> (Option<NodeId>, u64, Option<LogId>) {
+type Said = (Option<NodeId>, u64, Option<LogId>);
+
+fn said(status: &Status) -> Said {
     (status.leader, status.term, status.voter_config)
+}
+
+fn next_beat((leader, ..): &Said) -> Instant {
+    Instant::now() + if leader.is_some() { BEAT_EVERY } else { LEADERLESS_BEAT_EVERY }
 }
 
 fn beat(consensus: &Consensus) -> FollowItem {
@@ -140,7 +147,7 @@ impl Follower {
             }
             let Some((node, items)) = self.find(cluster, left).await else { continue };
             left = Some(node);
-            let why = self.follow(items).await;
+            let why = self.follow(node, items).await;
             tracing::debug!(voter = %node, why, "stopped following");
             if !self.votes() {
                 self.heard.send_modify(|h| h.leader = None);
@@ -192,11 +199,27 @@ impl Follower {
         found
     }
 
-    /// Follows one voter until something ends it; says what.
-    async fn follow(&self, mut items: Feed) -> String {
-        let mut led_at = tokio::time::Instant::now();
+    /// Follows this voter until something ends it; says what.
+    async fn follow(&self, node: NodeId, mut items: Feed) -> String {
+        let mut live = self.live.clone();
+        let (mut led_at, mut heard_at) = (Instant::now(), Instant::now());
         loop {
-            let item = match tokio::time::timeout(SILENT_FOR, items.next()).await {
+            let item = tokio::select! {
+                item = tokio::time::timeout_at(heard_at + SILENT_FOR, items.next()) => item,
+                // Others find its host silent long before its feed is given up, and its work is to move.
+                changed = live.changed() => {
+                    if changed.is_err() {
+                        return "this agent ends".into();
+                    }
+                    let found = live.borrow_and_update().members.get(&node).map(|m| m.state);
+                    if found.is_some_and(|state| state != LiveState::Alive) {
+                        return "it is suspected".into();
+                    }
+                    continue;
+                }
+            };
+            heard_at = Instant::now();
+            let item = match item {
                 Ok(Some(item)) => item,
                 Ok(None) => return "the stream ended".into(),
                 Err(_) => return "it fell silent".into(),
@@ -212,7 +235,7 @@ impl Follower {
                 }
                 FollowItem::Beat { leader, term, config, voters } => {
                     if leader.is_some() {
-                        led_at = tokio::time::Instant::now();
+                        led_at = Instant::now();
                     } else if led_at.elapsed() > LEADERLESS_FOR {
                         return "it has known no leader for a while".into();
                     }

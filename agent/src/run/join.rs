@@ -36,8 +36,9 @@ const ROUND_HEARD: Duration = Duration::from_millis(500);
 const NEIGHBOURS_ASKED: usize = 3;
 /// The first one is asked alone for so long: where hundreds join, one that belongs to the cluster is enough for each.
 const FIRST_ALONE: Duration = Duration::from_millis(100);
-/// Between two rounds once there is gossip (which probes seeds by itself).
-const ROUND_CALM: Duration = Duration::from_secs(10);
+/// Between two rounds while gossip flows and knows no leader. With one nobody asks: a seed's work would grow with the
+/// cluster, and gossip looks for other parts by itself.
+const ROUND_LEADERLESS: Duration = Duration::from_secs(10);
 /// Between two looks whether it is still calm.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two warnings about the same trouble.
@@ -137,9 +138,12 @@ impl Joiner {
                 return error;
             }
             tokio::time::sleep(if self.is_heard() { ROUND_HEARD } else { ROUND_EAGER }).await;
-            let calm_until = tokio::time::Instant::now() + ROUND_CALM;
-            while !self.is_eager() && tokio::time::Instant::now() < calm_until {
+            let mut led_at = tokio::time::Instant::now();
+            while !self.is_eager() && led_at.elapsed() < ROUND_LEADERLESS {
                 tokio::time::sleep(LOOK_EVERY).await;
+                if self.live.borrow().leader.is_some() {
+                    led_at = tokio::time::Instant::now();
+                }
             }
         }
     }

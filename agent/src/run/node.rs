@@ -121,6 +121,8 @@ pub struct Node {
     members_due: Instant,
     accounted_at: Instant,
     prepare_at: Instant,
+    /// Whose keeper's key was fetched last.
+    prepared: NodeId,
     profile: NodeProfile,
     /// Something happened that the picture of the present doesn't show yet; and something of who leads or votes.
     news: bool,
@@ -168,6 +170,7 @@ impl Node {
             members_due: now,
             accounted_at: now,
             prepare_at: now,
+            prepared: NodeId::default(),
             news: true,
             urgent: true,
             pictured_at: now,
@@ -287,7 +290,7 @@ impl Node {
             self.gossip(now, membership::Event::Tick);
             self.cut(now, cut::Event::Tick);
             self.account(now);
-            self.prepare_all(now);
+            self.prepare_next(now);
         }
         self.p.instances.tick(now);
     }

@@ -20,8 +20,8 @@ use cluster_core::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// Between two looks whether this agent has a key for each neighbour's keeper.
-const PREPARE_EVERY: Duration = Duration::from_secs(5);
+/// Between two keys that this agent fetches for its neighbours' keepers.
+const PREPARE_EVERY: Duration = Duration::from_secs(2);
 /// A hello to where an agent may be is given up after this.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -60,7 +60,7 @@ impl Node {
                     // Over the connection that it came by. To one that was dialled by the peer this agent has none yet:
                     // an edge that stands is worth one, by and by.
                     if dialled {
-                        self.prepare(peer);
+                        let _kept = self.prepare(peer);
                     }
                 }
             }
@@ -73,19 +73,22 @@ impl Node {
         }
     }
 
-    /// While all is well: a host that is gone hands out no key.
-    fn prepare(&self, peer: NodeId) {
-        if let Some(address) = self.address(peer) {
-            self.p.prober.prepare(peer, &address);
-        }
+    /// While all is well: a host that is gone hands out no key. False where there is one already.
+    fn prepare(&self, peer: NodeId) -> bool {
+        self.address(peer).is_some_and(|address| self.p.prober.prepare(peer, &address))
     }
 
-    /// Again and again, as a key can't be had before there is a cluster, and keepers get new ones.
-    pub(super) fn prepare_all(&mut self, now: Instant) {
-        if now >= self.prepare_at && self.p.stored.cluster().is_some() {
-            self.prepare_at = now + PREPARE_EVERY;
-            self.edges.connected().iter().for_each(|peer| self.prepare(*peer));
+    /// One neighbour after the other: where hundreds start at once, most edges are gone before their turn comes. For ever,
+    /// as a key can't be had before there is a cluster, and keepers get new ones.
+    pub(super) fn prepare_next(&mut self, now: Instant) {
+        if now < self.prepare_at || self.p.stored.cluster().is_none() {
+            return;
         }
+        self.prepare_at = now + PREPARE_EVERY;
+        let connected = self.edges.connected();
+        let after = connected.range(NodeId(self.prepared.0.saturating_add(1))..);
+        let next = after.chain(connected.range(..=self.prepared)).find(|peer| self.prepare(**peer)).copied();
+        self.prepared = next.unwrap_or_default();
     }
 
     pub(super) fn stream_ended(&mut self, now: Instant, peer: NodeId) {
