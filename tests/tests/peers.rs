@@ -27,6 +27,10 @@ fn main() -> ExitCode {
         Trial::ignorable_test("postfix_and_its_certificate_can_say_no", mail::refusals),
         Trial::ignorable_test("a_resolved_mail_is_threaded_under_the_firing_one", mail::threads),
         Trial::ignorable_test("alertmanager_shows_what_fires_and_no_longer_what_ended", alertmanager::shows),
+        Trial::ignorable_test(
+            "alertmanager_wants_a_password_and_is_known_by_its_certificate",
+            alertmanager::guarded,
+        ),
         Trial::ignorable_test("paging_requests_look_as_alertmanagers_do", paging::look_alike),
         Trial::ignorable_test("zabbix_keeps_the_value", zabbix::keeps_the_value),
     ];

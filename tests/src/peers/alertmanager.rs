@@ -4,7 +4,7 @@ use super::{
     daemon::Daemon,
     installed::{self, program},
 };
-use crate::lab::{LabError, free_ports};
+use crate::lab::{LabError, certificates::Files, free_ports};
 use serde_json::Value;
 use std::{
     fs,
@@ -16,6 +16,8 @@ use std::{
 
 const PROGRAM: &str = "prometheus-alertmanager";
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+pub const PASSWORD: &str = "correct horse";
 
 pub struct Alertmanager {
     pub port: u16,
@@ -32,18 +34,36 @@ pub fn missing() -> Option<String> {
 impl Alertmanager {
     /// What it sends goes to `recorder`, under `/theirs/`.
     pub fn start(recorder: SocketAddr) -> Result<Self, LabError> {
+        Self::run(recorder, None)
+    }
+
+    /// The same, with HTTPS and a password for `holdfast`.
+    pub fn start_guarded(recorder: SocketAddr, files: &Files) -> Result<Self, LabError> {
+        let web = include_str!("../../peers/alertmanager/web.yml")
+            .replace("@CERT@", &files.cert.display().to_string())
+            .replace("@KEY@", &files.key.display().to_string());
+        Self::run(recorder, Some(&web))
+    }
+
+    fn run(recorder: SocketAddr, web: Option<&str>) -> Result<Self, LabError> {
         let directory = tempfile::Builder::new()
             .prefix("holdfast-alertmanager-")
             .tempdir()
             .map_err(LabError::io("make a directory"))?;
+        let write = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, text).map_err(LabError::io("write Alertmanager's configuration"))?;
+            Ok::<_, LabError>(path.display().to_string())
+        };
         let text = include_str!("../../peers/alertmanager/alertmanager.yml")
             .replace("@RECORDER@", &recorder.to_string());
-        let config = directory.path().join("alertmanager.yml");
-        fs::write(&config, text).map_err(LabError::io("write Alertmanager's configuration"))?;
         let port = free_ports(1)?[0];
         let mut command = Command::new(program(PROGRAM).unwrap_or_default());
-        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--config.file={}", write("alertmanager.yml", &text)?));
         command.arg(format!("--storage.path={}", directory.path().join("data").display()));
+        if let Some(web) = web {
+            command.arg(format!("--web.config.file={}", write("web.yml", web)?));
+        }
         // Without gossip it listens on nothing else.
         command.args([&format!("--web.listen-address=127.0.0.1:{port}"), "--cluster.listen-address="]);
         let mut daemon = Daemon::start(command, directory.path())?;

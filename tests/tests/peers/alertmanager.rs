@@ -3,18 +3,19 @@
 use super::{check, cluster, refused};
 use holdfast_tests::{
     lab::{
+        certificates::Authority,
         receiver::{Received, Receiver},
         wait::wait_until,
     },
     peers::{
-        alertmanager::{self, Alertmanager},
+        alertmanager::{self, Alertmanager, PASSWORD},
         installed::unless_ci,
         trouble,
     },
 };
 use libtest_mimic::{Completion, Failed};
 use serde_json::json;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -63,6 +64,39 @@ pub fn shows() -> Result<Completion, Failed> {
     lab.ask(0, &["alert", "test", "prometheus"])?;
     theirs.stop();
     refused(&lab, "prometheus", &["can't be reached"])?;
+    Ok(Completion::Completed)
+}
+
+pub fn guarded() -> Result<Completion, Failed> {
+    if let Some(why) = alertmanager::missing() {
+        return unless_ci(why);
+    }
+    let directory = tempfile::tempdir()?;
+    let authority = Authority::new(&directory.path().join("ours"))?;
+    Authority::named("a stranger", &directory.path().join("strangers"))?;
+    let stranger = directory.path().join("strangers/ca.pem");
+    let files = authority.issue(&["127.0.0.1"])?;
+    let recorder = Receiver::start(([127, 0, 0, 1], 0).into(), None)?;
+    let theirs = Alertmanager::start_guarded(recorder.address, &files)?;
+    let channel = |name: &str, password: &str, ca: &Path| {
+        format!(
+            "[channel.{name}]\ntype = \"alertmanager\"\nurl = \"https://127.0.0.1:{}\"\nusername = \
+             \"holdfast\"\npassword = \"{password}\"\nca = {ca:?}\n",
+            theirs.port
+        )
+    };
+    let lab = cluster(
+        &(channel("good", PASSWORD, &files.ca)
+            + &channel("guess", "battery staple", &files.ca)
+            + &channel("stranger", PASSWORD, &stranger)),
+    )?;
+    refused(&lab, "guess", &["401", "Unauthorized"])?;
+    refused(&lab, "stranger", &["certificate", "UnknownIssuer"])?;
+    lab.ask(0, &["alert", "test", "good"])?;
+    wait_until("Alertmanager to tell of the test", WITHIN, || match webhooks(&recorder).as_slice() {
+        [told] if told.body["commonLabels"]["channel"] == "good" => Ok(()),
+        told => Err(format!("{told:?}")),
+    })?;
     Ok(Completion::Completed)
 }
 
