@@ -1,48 +1,59 @@
 //! Other people's programs against the real agent; one that isn't installed is ignored, with the reason, and with
 //! `CI=true` a failure.
 
-use holdfast_tests::{
-    lab::{Lab, Plan, command, stamp},
-    peers::python,
-};
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use std::{
-    process::{Command, ExitCode},
-    time::Duration,
-};
+#[path = "peers/alertmanager.rs"]
+mod alertmanager;
+#[path = "peers/mail.rs"]
+mod mail;
+#[path = "peers/paging.rs"]
+mod paging;
+#[path = "peers/reflection.rs"]
+mod reflection;
+#[path = "peers/zabbix.rs"]
+mod zabbix;
 
-const NO_PYTHON: &str =
-    "no Python with grpcio and grpcio-reflection; `.ci/run` makes one, or set HOLDFAST_PYTHON";
-const CLIENT_LIMIT: Duration = Duration::from_secs(30);
+use holdfast_tests::lab::{Lab, LabError, Plan, stamp};
+use libtest_mimic::{Arguments, Trial};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     stamp::run_if_asked();
-    let trials = vec![Trial::ignorable_test("python_reads_the_status_by_reflection", by_reflection)];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Two cores: several at once would only make each other late.
+    arguments.test_threads = Some(1);
+    let trials = vec![
+        Trial::ignorable_test("python_reads_the_status_by_reflection", reflection::reads_the_status),
+        Trial::ignorable_test("postfix_takes_mails_over_starttls_and_implicit_tls", mail::both_kinds_of_tls),
+        Trial::ignorable_test("postfix_and_its_certificate_can_say_no", mail::refusals),
+        Trial::ignorable_test("a_resolved_mail_is_threaded_under_the_firing_one", mail::threads),
+        Trial::ignorable_test("alertmanager_shows_what_fires_and_no_longer_what_ended", alertmanager::shows),
+        Trial::ignorable_test(
+            "alertmanager_wants_a_password_and_is_known_by_its_certificate",
+            alertmanager::guarded,
+        ),
+        Trial::ignorable_test("paging_requests_look_as_alertmanagers_do", paging::look_alike),
+        Trial::ignorable_test("zabbix_keeps_the_value", zabbix::keeps_the_value),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn by_reflection() -> Result<Completion, Failed> {
-    let Some(python) = python::with_grpc() else {
-        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        return if ci { Err(NO_PYTHON.into()) } else { Ok(Completion::ignored_with(NO_PYTHON)) };
-    };
-    let mut lab = Lab::new(Plan { hosts: 3, expect: 3, namespaces: false })?;
+/// A cluster of one, whose leader sends through these channels.
+fn cluster(alerts: &str) -> Result<Lab, LabError> {
+    let mut lab = Lab::new(Plan { hosts: 1, expect: 1, namespaces: false })?;
     lab.found()?;
-    let files = lab.authority.issue(&["python"])?;
-    let mut client = Command::new(python);
-    client.arg(python::script()).arg(&lab.hosts[1].address).args([&files.ca, &files.cert, &files.key]);
-    let answer = command::output(client, None, CLIENT_LIMIT)?;
-    if answer.code != Some(0) {
-        return Err(format!("the client failed: {}", answer.stderr).into());
+    lab.apply_alerts(0, alerts)?;
+    Ok(lab)
+}
+
+/// `alert test` must be refused, and say all of this.
+fn refused(lab: &Lab, channel: &str, says: &[&str]) -> Result<(), LabError> {
+    let done = lab.cli(0, &["alert", "test", channel])?;
+    if done.code == Some(1) && says.iter().all(|word| done.stderr.contains(word)) {
+        return Ok(());
     }
-    let status: serde_json::Value =
-        serde_json::from_str(&answer.stdout).map_err(|e| format!("{e} in {}", answer.stdout))?;
-    // The message may be wrapped: what counts is what it says.
-    let status = status.get("status").filter(|s| s.is_object()).unwrap_or(&status);
-    let names: Vec<&str> =
-        status["nodes"].as_array().into_iter().flatten().filter_map(|n| n["name"].as_str()).collect();
-    if names.len() == 3 && ["n1", "n2", "n3"].iter().all(|n| names.contains(n)) {
-        return Ok(Completion::Completed);
-    }
-    Err(format!("three nodes were expected in {}", answer.stdout).into())
+    Err(LabError::Broken(format!("{channel} should have been refused with {says:?}, not {done:?}")))
+}
+
+fn check(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), LabError> {
+    if holds { Ok(()) } else { Err(LabError::Broken(otherwise())) }
 }

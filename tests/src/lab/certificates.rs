@@ -20,11 +20,16 @@ pub struct Files {
 impl Authority {
     /// Its files are kept in `directory`, which it makes.
     pub fn new(directory: &Path) -> Result<Self, LabError> {
+        Self::named("lab authority", directory)
+    }
+
+    /// The same, called like this.
+    pub fn named(name: &str, directory: &Path) -> Result<Self, LabError> {
         std::fs::create_dir_all(directory).map_err(LabError::io(format!("make {directory:?}")))?;
         let mut params = CertificateParams::new(Vec::<String>::new()).map_err(broken)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // OpenSSL takes a certificate whose issuer is called like its subject for self-signed.
-        params.distinguished_name.push(DnType::CommonName, "lab authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer =
             CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(broken)?).map_err(broken)?;
         let authority = Self { issuer, directory: directory.to_owned() };

@@ -164,7 +164,7 @@ impl Drop for Host {
 }
 
 /// Ports that nobody listens on just now.
-fn free_ports(count: usize) -> Result<Vec<u16>, LabError> {
+pub fn free_ports(count: usize) -> Result<Vec<u16>, LabError> {
     let free = || -> std::io::Result<Vec<u16>> {
         // All are held until all are found, so that they differ.
         let held: Vec<TcpListener> =

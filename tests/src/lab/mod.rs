@@ -24,7 +24,7 @@ pub mod throttle;
 pub mod wait;
 
 pub use error::LabError;
-pub use host::Host;
+pub use host::{Host, free_ports};
 
 use certificates::{Authority, Files};
 use command::Output;
@@ -314,7 +314,12 @@ impl Lab {
             self.receiver.address,
             receiver::SECRET
         );
-        let path = self.write("alerts.toml", &text)?;
+        self.apply_alerts(host, &text)
+    }
+
+    /// Replaces all channels and routes.
+    pub fn apply_alerts(&self, host: usize, text: &str) -> Result<(), LabError> {
+        let path = self.write("alerts.toml", text)?;
         self.ask(host, &["alert", "apply", &path.to_string_lossy()]).map(drop)
     }
 

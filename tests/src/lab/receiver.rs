@@ -1,4 +1,5 @@
 //! Where alerts arrive: a tiny HTTP server that checks each one's Standard Webhooks signature and keeps what it got.
+//! Its answer suits each provider whose request it is sent.
 
 use super::{command, error::LabError};
 use serde_json::Value;
@@ -25,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug)]
 pub struct Received {
     pub at: SystemTime,
+    /// With the query.
+    pub path: String,
     pub webhook_id: String,
     pub signed: bool,
     pub body: Value,
@@ -132,6 +135,7 @@ fn receive(stream: &TcpStream) -> std::io::Result<Option<Received>> {
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
     }
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     loop {
         line.clear();
         reader.read_line(&mut line)?;
@@ -150,6 +154,7 @@ fn receive(stream: &TcpStream) -> std::io::Result<Option<Received>> {
     let expected = standardwebhooks::Webhook::new(SECRET).and_then(|w| w.sign(&id, timestamp, &body));
     Ok(Some(Received {
         at: SystemTime::now(),
+        path,
         signed: expected.is_ok_and(|e| signature.split(' ').any(|s| s == e)),
         webhook_id: id,
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
@@ -157,5 +162,9 @@ fn receive(stream: &TcpStream) -> std::io::Result<Option<Received>> {
 }
 
 fn answer(mut stream: &TcpStream) -> std::io::Result<()> {
-    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+    const BODY: &str = r#"{"result":"success"}"#;
+    let length = BODY.len();
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(format!("{head}{BODY}").as_bytes())
 }

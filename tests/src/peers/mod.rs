@@ -1,3 +1,9 @@
 //! Programs of other people that must get along with the product. Not here: the lab that runs the product.
 
+pub mod alertmanager;
+pub mod daemon;
+pub mod installed;
+pub mod mail;
 pub mod python;
+pub mod trouble;
+pub mod zabbix;

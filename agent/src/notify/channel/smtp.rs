@@ -168,9 +168,13 @@ async fn tls(config: &Config) -> Result<TlsParameters, Refused> {
 /// 5xx is for good, and so is a login that the server doesn't know how to take.
 fn said(config: &Config, what: &str, error: &Error) -> Refused {
     let retry = !error.is_permanent() && !error.is_client();
-    let code = error.status().map_or_else(String::new, |code| format!("{code} "));
-    let why = shown(&innermost(error));
-    Refused { retry, ..Refused::for_now(format!("{} refused {what}: {code}{why}", at(config))) }
+    let (at, why) = (at(config), shown(&innermost(error)));
+    let reason = match error.status() {
+        Some(code) => format!("{at} refused {what}: {code} {why}"),
+        // It said nothing: it isn't there, or its certificate isn't one to be believed.
+        None => format!("{at}: {what} failed: {why}"),
+    };
+    Refused { retry, ..Refused::for_now(reason) }
 }
 
 fn at(config: &Config) -> String {
