@@ -83,6 +83,10 @@ pub async fn send(channel: &Channel, notice: &Notice, within: Duration) -> Resul
 pub fn outcome(sent: &Result<String, Refused>) -> SendOutcome {
     match sent {
         Ok(_) => SendOutcome::Sent,
-        Err(refused) => SendOutcome::Failed { reason: refused.reason.clone(), retry: refused.retry },
+        Err(refused) => SendOutcome::Failed {
+            reason: refused.reason.clone(),
+            retry: refused.retry,
+            after_ms: refused.after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        },
     }
 }

@@ -292,9 +292,10 @@ impl Leader {
                     tokio::time::timeout(time_left, sending).await.unwrap_or_else(|_| SendOutcome::Failed {
                         reason: format!("no answer within {} ms", time_left.as_millis()),
                         retry: true,
+                        after_ms: None,
                     })
                 }
-                _ => SendOutcome::Failed { reason: "the alert or its channel is gone".into(), retry: false },
+                _ => SendOutcome::Failed { reason: "the alert or its channel is gone".into(), retry: false, after_ms: None },
             };
             let _stopping = inputs.send(Input::Sent { alert, channel, phase, attempt, outcome }).await;
         });
@@ -368,6 +369,7 @@ async fn confirmed_send(
         Ok(_) | Err(_) => SendOutcome::Failed {
             reason: "this agent doesn't lead any more; nothing was sent".into(),
             retry: true,
+            after_ms: None,
         },
     }
 }

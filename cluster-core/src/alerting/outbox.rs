@@ -215,7 +215,7 @@ fn intended(key: &Key, attempt: u32, term: u64) -> Body {
 }
 
 fn failed(reason: &str) -> SendOutcome {
-    SendOutcome::Failed { reason: reason.to_owned(), retry: true }
+    SendOutcome::Failed { reason: reason.to_owned(), retry: true, after_ms: None }
 }
 
 /// The wait after the `nth` attempt, counted from 1.

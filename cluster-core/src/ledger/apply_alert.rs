@@ -9,8 +9,9 @@ use super::{
     apply::{Entry, Outcome, reject},
     command::{Body, Phase, Rejection, Reply, SendOutcome},
     state::{EventType, Ledger},
-    state_alert::{Alert, AlertingConfig, Intent, Notification, NotificationState},
-    validate,
+    state_alert::{Alert, Intent, Notification, NotificationState},
+    state_alerting::AlertingConfig,
+    validate, validate_alerting,
 };
 use crate::limits::{
     ALERTS_MAX, DESCRIPTION_BYTES, FAILURE_ALERTS_MAX, NAME_BYTES, NOTIFICATION_ATTEMPTS_MAX,
@@ -20,8 +21,10 @@ use std::collections::BTreeSet;
 
 impl Ledger {
     pub(super) fn alerting_applied(&mut self, entry: &Entry<'_>, config: &AlertingConfig) -> Outcome {
-        validate::alerting(config)?;
+        validate_alerting::alerting(config)?;
         self.alerting = config.clone();
+        self.alerting_since = entry.now;
+        self.drop_messages_of_removed_channels();
         for alert in self.alerts.values_mut() {
             alert.suppress_removed(config);
         }
@@ -171,7 +174,7 @@ impl Ledger {
                 notification.sent_at = Some(entry.now);
                 notification.reason = String::new();
             }
-            SendOutcome::Failed { reason, retry } => {
+            SendOutcome::Failed { reason, retry, .. } => {
                 notification.reason = clip(reason, SENTENCE_BYTES);
                 let again = *retry && notification.attempts < NOTIFICATION_ATTEMPTS_MAX;
                 if !again && notification.state == NotificationState::Pending {
@@ -238,6 +241,9 @@ fn pending(channel: &str, phase: Phase) -> Notification {
         channel: channel.to_owned(),
         phase,
         state: NotificationState::Pending,
+        message: 0,
+        incident: 0,
+        told_at: None,
         attempts: 0,
         intent: None,
         sent_at: None,

@@ -197,8 +197,10 @@ impl Play {
     pub fn channels(&mut self, names: &[&str]) {
         let channels =
             names.iter().map(|name| ((*name).to_owned(), Channel::new("console", 5_000))).collect();
-        let routes = vec![Route { channels: names.iter().map(|name| (*name).to_owned()).collect() }];
-        self.commit(Body::AlertingApplied { config: AlertingConfig { channels, routes } });
+        let routes = vec![Route::to(names.iter().map(|name| (*name).to_owned()).collect())];
+        self.commit(Body::AlertingApplied {
+            config: AlertingConfig { channels, routes, ..AlertingConfig::default() },
+        });
     }
 
     pub fn run(&mut self, ms: u64) {
@@ -302,7 +304,7 @@ impl Play {
         self.say(format!("send {channel} {phase_name} #{attempt}"));
         let after = self.answers_after.get(&channel).copied().unwrap_or(20);
         let outcome = if self.refuses.contains(&channel) {
-            SendOutcome::Failed { reason: "refused".to_owned(), retry: true }
+            SendOutcome::Failed { reason: "refused".to_owned(), retry: true, after_ms: None }
         } else {
             self.told.push(format!("{channel} {phase_name} {summary}"));
             SendOutcome::Sent

@@ -12,7 +12,9 @@ fn alerting(channels: &[&str]) -> Body {
     };
     let names: Vec<String> = channels.iter().map(|name| (*name).to_owned()).collect();
     let channels = channels.iter().map(|name| ((*name).to_owned(), channel(name))).collect();
-    Body::AlertingApplied { config: AlertingConfig { channels, routes: vec![Route { channels: names }] } }
+    Body::AlertingApplied {
+        config: AlertingConfig { channels, routes: vec![Route::to(names)], ..AlertingConfig::default() },
+    }
 }
 
 fn raised(key: &str) -> Body {
@@ -41,7 +43,7 @@ fn done(alert: u64, channel: &str, phase: Phase, attempt: u32, outcome: SendOutc
 }
 
 fn failed(retry: bool) -> SendOutcome {
-    SendOutcome::Failed { reason: "refused".to_owned(), retry }
+    SendOutcome::Failed { reason: "refused".to_owned(), retry, after_ms: None }
 }
 
 /// A script with these channels and one firing alert, and the alert's id.
@@ -193,8 +195,8 @@ fn a_removed_channel_gets_nothing_more() {
 #[test]
 fn a_route_to_nowhere_or_an_intent_too_far_ahead_is_refused() {
     let (mut script, alert) = firing(&["hook"]);
-    let routes = vec![Route { channels: vec!["nowhere".to_owned()] }];
-    let config = AlertingConfig { channels: [].into(), routes };
+    let routes = vec![Route::to(vec!["nowhere".to_owned()])];
+    let config = AlertingConfig { routes, ..AlertingConfig::default() };
     assert_eq!(script.refused(Body::AlertingApplied { config }), "INVALID");
     let Body::NotificationIntended { channel, phase, attempt, term, .. } =
         intended(alert, "hook", Phase::Firing, 1)
@@ -213,7 +215,7 @@ fn what_a_channel_brings_along_is_bounded_and_its_secrets_stay_hidden() {
         let mut channel = Channel::new("smtp", 5_000);
         channel.settings.insert(key.to_owned(), setting);
         let channels = [("mail".to_owned(), channel)].into();
-        Body::AlertingApplied { config: AlertingConfig { channels, routes: Vec::new() } }
+        Body::AlertingApplied { config: AlertingConfig { channels, ..AlertingConfig::default() } }
     };
     let inline = Setting::Secret(SecretRef::Inline("hunter2".to_owned()));
     assert!(!format!("{inline:?}").contains("hunter2"));
@@ -233,7 +235,7 @@ fn what_a_channel_brings_along_is_bounded_and_its_secrets_stay_hidden() {
     let mut channel = Channel::new("console", 5_000);
     channel.template = Some("x".repeat(TEMPLATE_BYTES + 1));
     let channels = [("screen".to_owned(), channel)].into();
-    let config = AlertingConfig { channels, routes: Vec::new() };
+    let config = AlertingConfig { channels, ..AlertingConfig::default() };
     assert_eq!(script.refused(Body::AlertingApplied { config }), "INVALID");
 }
 

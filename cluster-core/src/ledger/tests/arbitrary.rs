@@ -145,7 +145,11 @@ fn subject() -> impl Strategy<Value = Subject> {
 }
 
 fn outcome() -> impl Strategy<Value = SendOutcome> {
-    let failed = any::<bool>().prop_map(|retry| SendOutcome::Failed { reason: "no".to_owned(), retry });
+    let failed = any::<bool>().prop_map(|retry| SendOutcome::Failed {
+        reason: "no".to_owned(),
+        retry,
+        after_ms: None,
+    });
     prop_oneof![Just(SendOutcome::Sent), failed]
 }
 
@@ -322,7 +326,8 @@ fn proposal(ledger: &Ledger, wish: &Wish) -> Body {
                     .iter()
                     .map(|name| ((*name).to_owned(), Channel::new("console", 5_000)))
                     .collect(),
-                routes: vec![Route { channels: names.iter().map(|name| (*name).to_owned()).collect() }],
+                routes: vec![Route::to(names.iter().map(|name| (*name).to_owned()).collect())],
+                ..AlertingConfig::default()
             },
         },
         Wish::Intend { nth, resolved, attempt } => {
