@@ -130,8 +130,6 @@ impl Ledger {
             }
             Body::MessageIntended { .. } => self.message_intended(entry, body),
             Body::MessageDone { .. } => self.message_done(entry, body),
-            Body::NotificationIntended { .. } => self.notification_intended(body),
-            Body::NotificationDone { .. } => self.notification_done(entry, body),
         }
     }
 

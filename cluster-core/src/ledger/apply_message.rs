@@ -312,7 +312,6 @@ fn untold(channel: &str, phase: Phase) -> Notification {
         incident: 0,
         told_at: None,
         attempts: 0,
-        intent: None,
         sent_at: None,
         by: None,
         reason: String::new(),

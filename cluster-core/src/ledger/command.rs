@@ -234,24 +234,6 @@ pub enum Body {
         by: NodeId,
         outcome: SendOutcome,
     },
-    /// Committed before anything is sent. The sender gives up `send_within_ms` after it proposed this; a successor
-    /// waits as long before it tries again.
-    NotificationIntended {
-        alert: u64,
-        channel: String,
-        phase: Phase,
-        attempt: u32,
-        term: u64,
-        send_within_ms: u64,
-    },
-    NotificationDone {
-        alert: u64,
-        channel: String,
-        phase: Phase,
-        attempt: u32,
-        by: NodeId,
-        outcome: SendOutcome,
-    },
 }
 
 /// One node of a cut, with what it rests on.

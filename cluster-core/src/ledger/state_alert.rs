@@ -56,8 +56,6 @@ pub struct Notification {
     /// When it was first delivered; repetitions don't change it.
     #[serde(default)]
     pub told_at: Option<WallTime>,
-    /// The attempt under way: its intent is committed, its result is not.
-    pub intent: Option<Intent>,
     pub sent_at: Option<WallTime>,
     pub by: Option<NodeId>,
     pub reason: String,
