@@ -14,9 +14,8 @@ use std::{
 };
 
 /// What a condition may ask.
-pub const VARIABLES: [&str; 10] = [
-    "alert", "severity", "subject", "labels", "node", "workload", "zone", "info", "warning", "critical",
-];
+pub const VARIABLES: [&str; 10] =
+    ["alert", "severity", "subject", "labels", "node", "workload", "zone", "info", "warning", "critical"];
 
 #[derive(Debug)]
 pub struct Condition(Program);
@@ -134,7 +133,9 @@ mod tests {
     fn a_condition_asks_for_name_severity_subject_and_labels() {
         assert!(says("severity >= warning && subject.kind == 'node' && subject.name == 'n1'"));
         assert!(says("alert == 'NodeDead' && labels.zone == 'a' && node == 'n1' && workload == ''"));
-        assert!(says("alert in ['NodeDead', 'LeaseLost'] && node.startsWith('n') && node.matches('n[0-9]+')"));
+        assert!(says(
+            "alert in ['NodeDead', 'LeaseLost'] && node.startsWith('n') && node.matches('n[0-9]+')"
+        ));
         assert!(!says("severity < critical"));
         assert!(!says("labels.workload == 'db'"), "it has no such label");
         assert!(says("has(labels.zone) && !has(labels.workload)"));

@@ -85,11 +85,12 @@ impl Compiled {
             .collect();
         let mut inhibits = Vec::new();
         for (i, inhibit) in config.inhibits.iter().enumerate() {
-            let mut side = |which: &str, text: &String| {
-                match test(&format!("the {which} of inhibition {}", nth(i)), &Some(text.clone())) {
-                    Some(Test::If(condition)) => Some(condition),
-                    _ => None,
-                }
+            let mut side = |which: &str, text: &String| match test(
+                &format!("the {which} of inhibition {}", nth(i)),
+                &Some(text.clone()),
+            ) {
+                Some(Test::If(condition)) => Some(condition),
+                _ => None,
             };
             let (source, target) = (side("source", &inhibit.source), side("target", &inhibit.target));
             inhibits.push(source.zip(target));

@@ -72,6 +72,9 @@ pub fn groups<'a>(
 ) -> BTreeMap<GroupKey, Vec<Member<'a>>> {
     let mut groups: BTreeMap<GroupKey, Vec<Member<'a>>> = BTreeMap::new();
     for (id, alert) in &ledger.alerts {
+        if is_done(ledger, compiled, *id, alert) {
+            continue;
+        }
         let acknowledged = is_acknowledged(ledger, alert);
         let muted = mutes.why(*id, alert);
         for (channel, way) in ways(ledger, compiled, *id, alert, muted.is_some() || acknowledged, wall) {
@@ -82,10 +85,29 @@ pub fn groups<'a>(
             let key = key(ledger, *id, alert, channel, way.route);
             let muted = muted.clone().or(way.muted);
             let escalated = way.escalated;
-            groups.entry(key).or_default().push(Member { id: *id, alert, standing, muted, escalated, acknowledged });
+            groups.entry(key).or_default().push(Member {
+                id: *id,
+                alert,
+                standing,
+                muted,
+                escalated,
+                acknowledged,
+            });
         }
     }
     groups
+}
+
+/// It is over, and nothing is to be said of it anywhere: most of what the ledger remembers, so this is asked first.
+fn is_done(ledger: &Ledger, compiled: &Compiled, id: u64, alert: &Alert) -> bool {
+    let config = &ledger.alerting;
+    let over = |channel: &String| {
+        !config.channels.contains_key(channel)
+            || standing(alert, channel, ledger.alerting_since) == Standing::Over
+    };
+    alert.ends_at.is_some()
+        && alert.notifications.iter().all(|n| over(&n.channel))
+        && compiled.matched(id).routes.iter().all(|i| config.routes[*i].channels.iter().all(over))
 }
 
 fn is_acknowledged(ledger: &Ledger, alert: &Alert) -> bool {

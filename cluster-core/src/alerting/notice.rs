@@ -66,6 +66,16 @@ impl Notice {
             runbook: runbook(ledger, &found.name),
         })
     }
+
+    /// Names the telling of this alert by itself: its own for firing and resolved, whoever tells it.
+    #[must_use]
+    pub fn message_id(&self) -> String {
+        let phase = match self.status {
+            Phase::Firing => "firing",
+            Phase::Resolved => "resolved",
+        };
+        format!("{}-{}-{phase}", self.cluster_id, self.id)
+    }
 }
 
 /// Names a message to its provider: its own, and the same for each attempt at it by whichever leader.

@@ -187,8 +187,7 @@ impl Outbox {
         let (me, term) = (self.me, self.term);
         let Some(flight) = self.flights.get_mut(&id) else { return };
         let (attempt, deadline) = (flight.attempt, flight.began + SEND_WITHIN);
-        let committed =
-            message.intent.is_some_and(|intent| intent.term == term && intent.attempt == attempt);
+        let committed = message.intent.is_some_and(|intent| intent.term == term && intent.attempt == attempt);
         match &mut flight.leg {
             Leg::Intended(_) if committed && now < deadline => {
                 flight.leg = Leg::Sending;

@@ -144,8 +144,7 @@ fn is_noted(alert: &Alert, channel: &str, reason: &str) -> bool {
 /// One for all of them; what doesn't fit into it is told by the next.
 fn digest(tellings: Vec<(GroupKey, Telling)>) -> Telling {
     let incident = tellings.first().map(|(_, telling)| telling.incident).unwrap_or_default();
-    let mut told: Vec<(u64, Phase)> =
-        tellings.into_iter().flat_map(|(_, telling)| telling.told).collect();
+    let mut told: Vec<(u64, Phase)> = tellings.into_iter().flat_map(|(_, telling)| telling.told).collect();
     told.truncate(MESSAGE_ALERTS_MAX);
     Telling { told, incident, why: Why::Digest }
 }

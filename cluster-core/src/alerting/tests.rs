@@ -1,10 +1,10 @@
 //! Scripts of failures and what people are told of them.
 
-use crate::ledger::Phase;
 use super::{
     outbox::{MAX_IN_FLIGHT, SEND_WITHIN},
     *,
 };
+use crate::ledger::Phase;
 use crate::{
     ledger::{Exit, FailureState, NotificationState, Report},
     recovery::{

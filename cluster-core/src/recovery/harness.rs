@@ -12,8 +12,8 @@ use crate::{
     },
     ledger::{
         AgentState, AlertingConfig, Body, Channel, Command, Death, Exit, FEATURE_LEVEL, Failure, Kind,
-        Ledger, Message, NodeProfile, Phase, RecoverySpec, Reply, Report, Role, Route, SendOutcome, Settings, Subject,
-        WorkloadSpec,
+        Ledger, Message, NodeProfile, Phase, RecoverySpec, Reply, Report, Role, Route, SendOutcome, Settings,
+        Subject, WorkloadSpec,
     },
     time::{Instant, WallTime},
 };
@@ -323,8 +323,10 @@ impl Play {
     fn send(&mut self, id: u64, attempt: u32) {
         let message = self.ledger.messages[&id].clone();
         let channel = message.channel.clone();
-        let told: Vec<String> = message.told.iter().map(|(alert, phase)| self.words(*alert, *phase)).collect();
-        let phase = if message.told.iter().any(|(_, phase)| *phase == Phase::Firing) { "firing" } else { "resolved" };
+        let told: Vec<String> =
+            message.told.iter().map(|(alert, phase)| self.words(*alert, *phase)).collect();
+        let phase =
+            if message.told.iter().any(|(_, phase)| *phase == Phase::Firing) { "firing" } else { "resolved" };
         self.say(format!("send {channel} {phase} #{attempt}"));
         let after = self.answers_after.get(&channel).copied().unwrap_or(20);
         let outcome = if self.refuses.contains(&channel) {
@@ -439,6 +441,15 @@ impl Play {
         self.alerting = Alerting::new(NodeId(2), self.term, Instant::from_millis(self.now));
         self.give_voters();
         self.say("new leader".to_owned());
+    }
+
+    /// An older leader of the same term's view does what the present one does, at the same moment.
+    pub fn step_twice(&mut self) {
+        let mut other = Alerting::new(NodeId(2), self.term, Instant::from_millis(self.now));
+        self.step(Input::Tick, alerting::Input::Tick);
+        core::mem::swap(&mut self.alerting, &mut other);
+        self.step(Input::Tick, alerting::Input::Tick);
+        core::mem::swap(&mut self.alerting, &mut other);
     }
 
     pub fn voters_become(&mut self, voters: &[u64]) {
