@@ -45,7 +45,7 @@ impl Message {
         maybe_repeated: bool,
     ) -> Self {
         let first = notices.first().expect("a message tells at least one notice");
-        let firing = open || notices.iter().any(|notice| notice.status == Phase::Firing);
+        let firing = notices.iter().any(|notice| notice.status == Phase::Firing);
         let mut message = Self {
             id,
             key,
@@ -56,7 +56,11 @@ impl Message {
             words: Words::default(),
             maybe_repeated,
         };
+        // The words say what is told; the state is the incident's.
         message.words = words::render(&message, style, room_bytes);
+        if open {
+            message.status = Phase::Firing;
+        }
         message
     }
 
@@ -135,6 +139,14 @@ pub mod tests {
         assert_eq!(mixed.starts_at(), WallTime(5));
         assert_eq!(mixed.labels(), BTreeMap::from([("zone", "rack-a")]));
         assert_eq!(message(vec![mild]).status, Phase::Resolved);
+    }
+
+    #[test]
+    fn an_incident_that_goes_on_fires_though_what_is_told_is_over() {
+        let (id, key, notices) = ("m".to_owned(), "k".to_owned(), vec![resolved(1)]);
+        let open = Message::new(id, key, notices, &Style::default(), 16_000, true, false);
+        assert_eq!(open.status, Phase::Firing);
+        assert!(open.words.title.to_lowercase().contains("resolved"), "{}", open.words.title);
     }
 
     #[test]

@@ -9,14 +9,21 @@ use crate::{ledger::Ledger, time::Instant};
 use core::time::Duration;
 
 pub const KEEP_EVERY: Duration = Duration::from_secs(60);
+/// A new leader can't know when the one before it did so, but must first know what is over by now.
+pub const KEEP_FIRST: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Keep {
     due: Instant,
 }
 
 impl Keep {
-    /// A new leader does so at once: it can't know when the one before it did.
+    /// For a leader from the moment it became that.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { due: now + KEEP_FIRST }
+    }
+
     pub fn step(&mut self, now: Instant, ledger: &Ledger, effects: &mut Vec<Effect>) {
         if now < self.due {
             return;

@@ -107,7 +107,7 @@ impl Alerting {
             rules: Rules::default(),
             pipeline: Pipeline::default(),
             outbox: Outbox::new(me, term, now),
-            keep: Keep::default(),
+            keep: Keep::new(now),
             proposed: BTreeMap::new(),
         }
     }

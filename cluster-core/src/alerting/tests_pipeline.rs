@@ -489,7 +489,7 @@ fn what_fires_is_posted_to_an_alertmanager_every_minute() {
     play.run(181_000);
     assert_eq!(play.count("keep am: 1 alerts"), 3);
     play.new_leader();
-    play.run(500);
+    play.run(2_500);
     assert_eq!(play.count("keep am"), 4, "a new leader doesn't know when it was done last");
     play.end("a");
     play.run(181_000);

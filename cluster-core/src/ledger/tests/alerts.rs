@@ -1,9 +1,7 @@
 //! Alerts, and the configuration of who is told of them.
 
 use super::*;
-use crate::limits::{
-    ALERTS_MAX, CHANNEL_TEXTS_MAX, NAME_BYTES, TEMPLATE_BYTES, VALUE_BYTES,
-};
+use crate::limits::{ALERTS_MAX, CHANNEL_TEXTS_MAX, NAME_BYTES, TEMPLATE_BYTES, VALUE_BYTES};
 
 pub(super) fn alerting(channels: &[&str]) -> Body {
     let channel = |name: &str| match name {

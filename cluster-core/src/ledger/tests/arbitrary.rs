@@ -203,8 +203,11 @@ fn wish() -> impl Strategy<Value = Wish> {
         (0u8..2).prop_map(|key| Wish::Raise { key }),
         (0u8..2).prop_map(|key| Wish::End { key }),
         vec(channels, 0..3).prop_map(|names| Wish::Channels { names }),
-        (0usize..3, any::<bool>(), any::<bool>())
-            .prop_map(|(nth, resolved, repeat)| Wish::Queue { nth, resolved, repeat }),
+        (0usize..3, any::<bool>(), any::<bool>()).prop_map(|(nth, resolved, repeat)| Wish::Queue {
+            nth,
+            resolved,
+            repeat
+        }),
         (0usize..3, proptest::option::weighted(0.2, 0u32..30))
             .prop_map(|(nth, attempt)| Wish::Intend { nth, attempt }),
         (0usize..3, proptest::option::weighted(0.2, 0u32..30), outcome())

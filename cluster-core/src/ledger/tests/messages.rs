@@ -81,7 +81,10 @@ fn a_message_that_makes_no_sense_is_refused() {
     assert_eq!(refused("hook", vec![(alert, Firing)], 99), "NOT_FOUND");
     assert_eq!(refused("hook", vec![], alert), "INVALID");
     assert_eq!(refused("hook", vec![(alert, Firing), (alert, Firing)], alert), "INVALID");
-    assert_eq!(refused("hook", (0..=MESSAGE_ALERTS_MAX as u64).map(|n| (n, Firing)).collect(), alert), "INVALID");
+    assert_eq!(
+        refused("hook", (0..=MESSAGE_ALERTS_MAX as u64).map(|n| (n, Firing)).collect(), alert),
+        "INVALID"
+    );
     let message = script.queue("hook", alert, Firing);
     let send_within_ms = SEND_WITHIN_MAX_MS + 1;
     let far = Body::MessageIntended { message, attempt: 1, term: 1, send_within_ms };
@@ -127,7 +130,10 @@ fn a_known_failure_is_tried_again_unmarked_until_the_attempts_are_used_up() {
         script.ok(done(message, attempt, failed(true)));
     }
     let told = script.notification(alert, "screen", Firing);
-    assert_eq!((told.state, told.maybe_repeated, told.reason.as_str()), (NotificationState::Failed, false, "refused"));
+    assert_eq!(
+        (told.state, told.maybe_repeated, told.reason.as_str()),
+        (NotificationState::Failed, false, "refused")
+    );
     assert_eq!(script.ledger.paces["screen"].failed_in_a_row, NOTIFICATION_ATTEMPTS_MAX);
 }
 
@@ -169,7 +175,10 @@ fn what_fails_for_good_is_handed_to_the_failover_once() {
     script.ok(done(message, 1, failed(false)));
     let handed_on = script.ledger.applied.index;
     let handed = &script.ledger.messages[&handed_on];
-    assert_eq!((handed.channel.as_str(), handed.why, &handed.told), ("screen", Why::Failover, &vec![(alert, Firing)]));
+    assert_eq!(
+        (handed.channel.as_str(), handed.why, &handed.told),
+        ("screen", Why::Failover, &vec![(alert, Firing)])
+    );
     assert_eq!(script.notification(alert, "hook", Firing).reason, "refused; screen is told instead");
     script.ok(intended(handed_on, 1));
     script.ok(done(handed_on, 1, SendOutcome::Sent));

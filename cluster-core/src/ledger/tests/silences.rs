@@ -73,7 +73,10 @@ fn why_nobody_is_told_is_written_once_until_somebody_is() {
     assert_eq!(script.refused(muted("silence 12")), "UNCHANGED");
     script.ok(muted("maintenance"));
     let told = |script: &Script| script.ledger.alerts[&alert].notifications[0].clone();
-    assert_eq!((told(&script).state, told(&script).reason.as_str()), (NotificationState::Suppressed, "maintenance"));
+    assert_eq!(
+        (told(&script).state, told(&script).reason.as_str()),
+        (NotificationState::Suppressed, "maintenance")
+    );
     let firing = vec![(alert, Phase::Firing)];
     script.ok(Body::MessageQueued { channel: "hook".into(), told: firing, incident: alert, why: Why::First });
     assert_eq!((told(&script).state, told(&script).reason.as_str()), (NotificationState::Pending, ""));
