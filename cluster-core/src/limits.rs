@@ -59,6 +59,30 @@ pub const SETTINGS_MAX: usize = 32;
 pub const CHANNEL_TEXTS_MAX: usize = 128;
 /// A channel's template; longer ones are refused.
 pub const TEMPLATE_BYTES: usize = 16 * 1024;
+/// Inhibitions, schedules, maintenances and rules of the alerting configuration, each; more are refused.
+pub const ALERTING_PARTS_MAX: usize = 64;
+/// Escalations of one route; more are refused.
+pub const ESCALATIONS_MAX: usize = 8;
+/// Labels that one group or inhibition compares; more are refused.
+pub const COMPARED_LABELS_MAX: usize = 16;
+/// A condition's text; longer ones are refused.
+pub const CONDITION_BYTES: usize = 2_048;
+/// Waits, intervals and rates of alerting; longer ones are refused.
+pub const ALERTING_WAIT_MAX_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
+/// Attempts that a channel's rate may count; more are refused.
+pub const RATE_MESSAGES_MAX: u32 = 1_000;
+/// Alerts that one message tells; the others are told by the next.
+pub const MESSAGE_ALERTS_MAX: usize = 512;
+/// Messages that wait to be sent; at the limit another is refused, and queued once there is room.
+pub const MESSAGES_MAX: usize = 8_192;
+/// How long a provider may ask for silence; longer is cut to it.
+pub const QUIET_MAX_MS: u64 = 15 * 60 * 1_000;
+/// Silences, those that are over too; at the limit a new one is refused.
+pub const SILENCES_MAX: usize = 256;
+/// How long a silence stays listed after its end.
+pub const SILENCE_LISTED_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Matchers of one silence; more are refused.
+pub const MATCHERS_MAX: usize = 16;
 /// Attempts at one notification; after the last it has failed.
 pub const NOTIFICATION_ATTEMPTS_MAX: u32 = 24;
 /// How far ahead an intent may reach; more is refused.

@@ -1,5 +1,6 @@
-//! A notice in writing: the JSON body that webhooks and files get, and the console's line.
+//! A message in writing: the JSON body that webhooks, programs and files get, and the console's line of a notice.
 
+use super::message::Message;
 use cluster_core::{
     alerting::Notice,
     ledger::{Phase, Severity},
@@ -27,11 +28,36 @@ struct Body<'a> {
     starts_at: String,
     ends_at: Option<String>,
     runbook: Option<&'a str>,
+    /// Of a message about several alerts, all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alerts: Vec<Body<'a>>,
 }
 
+/// Of one alert its own body. Of several that of the incident's, with the state of the incident, and all of theirs as
+/// `alerts`.
 #[must_use]
-pub fn json(notice: &Notice) -> String {
-    let body = Body {
+pub fn of(message: &Message) -> String {
+    let body = match message.notices.as_slice() {
+        [alone] => body(alone),
+        all => {
+            let fires = message.status == Phase::Firing;
+            let lead = body(message.lead());
+            let ends_at = if fires { None } else { lead.ends_at };
+            Body {
+                status: status(message.status),
+                severity: severity(message.severity),
+                dedup_key: &message.key,
+                ends_at,
+                alerts: all.iter().map(body).collect(),
+                ..lead
+            }
+        }
+    };
+    serde_json::to_string(&body).expect("strings, numbers and a map of strings are always JSON")
+}
+
+fn body(notice: &Notice) -> Body<'_> {
+    Body {
         id: &notice.id,
         version: notice.version,
         status: status(notice.status),
@@ -48,8 +74,8 @@ pub fn json(notice: &Notice) -> String {
         starts_at: rfc3339(notice.starts_at),
         ends_at: notice.ends_at.map(rfc3339),
         runbook: notice.runbook.as_deref(),
-    };
-    serde_json::to_string(&body).expect("strings, numbers and a map of strings are always JSON")
+        alerts: Vec::new(),
+    }
 }
 
 /// For the agent's standard error.
@@ -94,6 +120,7 @@ pub fn rfc3339(time: WallTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notify::message::tests::message;
     use cluster_core::ids::{ClusterId, FailureId};
 
     pub fn notice() -> Notice {
@@ -126,10 +153,26 @@ mod tests {
             r#""summary":"n4 is back","description":"line\nline","failure_id":12,"#,
             r#""starts_at":"2023-11-14T22:13:20.123Z","ends_at":"2023-11-14T22:13:29.000Z","runbook":null}"#,
         );
+        let json = |notice: &Notice| of(&message(vec![notice.clone()]));
         assert_eq!(json(&notice()), expected);
         let firing = Notice { status: Phase::Firing, ends_at: None, failure_id: None, ..notice() };
         let value: serde_json::Value = serde_json::from_str(&json(&firing)).unwrap();
         assert!(value["ends_at"].is_null() && value["failure_id"].is_null());
+    }
+
+    #[test]
+    fn a_group_says_how_the_incident_is_and_lists_all() {
+        let other = Notice { id: "18".into(), dedup_key: "NodeDead/n5".into(), ..notice() };
+        let firing = Notice { status: Phase::Firing, ends_at: None, ..other };
+        let value: serde_json::Value = serde_json::from_str(&of(&message(vec![notice(), firing]))).unwrap();
+        assert_eq!(
+            (&value["id"], &value["dedup_key"], &value["status"]),
+            (&"17".into(), &"NodeDead/n4".into(), &"firing".into())
+        );
+        assert!(value["ends_at"].is_null());
+        let alerts = value["alerts"].as_array().unwrap();
+        assert_eq!((&alerts[0]["status"], &alerts[1]["status"]), (&"resolved".into(), &"firing".into()));
+        assert!(alerts[0].get("alerts").is_none());
     }
 
     #[test]

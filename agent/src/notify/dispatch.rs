@@ -133,10 +133,7 @@ async fn tell(kind: &Kind, message: &Message, now: WallTime, within: Duration) -
             let lines: Vec<String> = message.notices.iter().map(body::line).collect();
             local::console(lines.join("\n")).await
         }
-        Kind::File { path } => {
-            let lines: Vec<String> = message.notices.iter().map(body::json).collect();
-            local::append(path.clone(), lines.join("\n")).await
-        }
+        Kind::File { path } => local::append(path.clone(), body::of(message)).await,
         Kind::DingTalk(config) => {
             http::exchange(&dingtalk::request(config, message, now), None, dingtalk::judge).await
         }

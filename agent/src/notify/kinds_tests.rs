@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::notify::{
+    Telling,
     message::tests::notice,
     send,
     stand_in::{self, reply},
@@ -100,7 +101,10 @@ async fn slack_is_told_in_the_channel_s_own_words() {
     channel.settings.insert("url".into(), Setting::Secret(url));
     channel.template = Some("told: {{ title }}".into());
     assert_eq!(check(&channel), Ok(()));
-    assert_eq!(send(&channel, &notice(1), Duration::from_secs(5)).await.unwrap(), "200 OK: ok");
+    assert_eq!(
+        send(&channel, Telling::alone(notice(1)), Duration::from_secs(5)).await.unwrap(),
+        "200 OK: ok"
+    );
     let got = server.received().remove(0);
     assert_eq!(got.path, "/services/T/B/X");
     assert!(got.json()["attachments"][0]["text"].as_str().unwrap().starts_with("told: "), "{}", got.body);
@@ -116,7 +120,7 @@ async fn wecom_is_told_in_chinese_within_the_channel_s_time_out() {
     let url = SecretRef::File(path.display().to_string());
     channel.settings.insert("url".into(), Setting::Secret(url));
     channel.language = Some("zh".into());
-    send(&channel, &notice(1), Duration::from_secs(5)).await.unwrap();
+    send(&channel, Telling::alone(notice(1)), Duration::from_secs(5)).await.unwrap();
     let got = server.received().remove(0);
     assert_eq!((got.path.as_str(), got.query["key"].as_str()), ("/cgi-bin/webhook/send", "k"));
     let chinese = |text: &str| text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
@@ -126,6 +130,6 @@ async fn wecom_is_told_in_chinese_within_the_channel_s_time_out() {
     let silent = stand_in::tcp(|_| std::thread::sleep(Duration::from_secs(1)));
     let url = SecretRef::Inline(format!("http://{silent}/"));
     channel.settings.insert("url".into(), Setting::Secret(url));
-    let refused = send(&channel, &notice(1), Duration::from_secs(5)).await.unwrap_err();
+    let refused = send(&channel, Telling::alone(notice(1)), Duration::from_secs(5)).await.unwrap_err();
     assert!(refused.retry && refused.reason.contains("no answer from"), "{refused}");
 }

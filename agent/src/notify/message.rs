@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The same for each repetition; firing and resolved have their own, as `Notice::message_id`.
+    /// The same for each attempt; every message has its own.
     pub id: String,
-    /// Shared by firing and resolved.
+    /// Names the incident: shared by all that is told of it.
     pub key: String,
     pub status: Phase,
     pub severity: Severity,
@@ -30,7 +30,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Fires while one of `notices` does, and is as severe as the worst of them. `room_bytes` bounds each of its texts.
+    /// Fires while one of `notices` does, or when something else of the incident still does (`open`); is as severe as the worst of them. `room_bytes` bounds each of its texts.
     ///
     /// # Panics
     /// Without a notice.
@@ -41,6 +41,7 @@ impl Message {
         notices: Vec<Notice>,
         style: &Style,
         room_bytes: usize,
+        open: bool,
         maybe_repeated: bool,
     ) -> Self {
         let first = notices.first().expect("a message tells at least one notice");
@@ -55,8 +56,18 @@ impl Message {
             words: Words::default(),
             maybe_repeated,
         };
+        // The words say what is told; the state is the incident's.
         message.words = words::render(&message, style, room_bytes);
+        if open {
+            message.status = Phase::Firing;
+        }
         message
+    }
+
+    /// The notice that speaks for all: the incident's own, if it is told, or the first.
+    #[must_use]
+    pub fn lead(&self) -> &Notice {
+        self.notices.iter().find(|notice| notice.dedup_key == self.key).unwrap_or(&self.notices[0])
     }
 
     /// `key` where other clusters share the receiver: 64 hexadecimal digits, which fit every provider's limit and url.
@@ -117,7 +128,7 @@ pub mod tests {
     /// Of these notices, in English, with plenty of room.
     pub fn message(notices: Vec<Notice>) -> Message {
         let (id, key) = (notices[0].message_id(), notices[0].dedup_key.clone());
-        Message::new(id, key, notices, &Style::default(), 16_000, false)
+        Message::new(id, key, notices, &Style::default(), 16_000, false, false)
     }
 
     #[test]
@@ -128,6 +139,14 @@ pub mod tests {
         assert_eq!(mixed.starts_at(), WallTime(5));
         assert_eq!(mixed.labels(), BTreeMap::from([("zone", "rack-a")]));
         assert_eq!(message(vec![mild]).status, Phase::Resolved);
+    }
+
+    #[test]
+    fn an_incident_that_goes_on_fires_though_what_is_told_is_over() {
+        let (id, key, notices) = ("m".to_owned(), "k".to_owned(), vec![resolved(1)]);
+        let open = Message::new(id, key, notices, &Style::default(), 16_000, true, false);
+        assert_eq!(open.status, Phase::Firing);
+        assert!(open.words.title.to_lowercase().contains("resolved"), "{}", open.words.title);
     }
 
     #[test]

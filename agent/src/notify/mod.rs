@@ -61,20 +61,43 @@ impl Refused {
     }
 }
 
-/// Sends a notice once, within the shorter of the channel's time-out and `within`. Returns the receiver's words.
+/// What one message tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telling {
+    /// The same for each attempt.
+    pub id: String,
+    /// Names the incident to providers.
+    pub key: String,
+    /// Never empty.
+    pub notices: Vec<Notice>,
+    /// Something of the incident that isn't told here still fires.
+    pub open: bool,
+    pub maybe_repeated: bool,
+}
+
+impl Telling {
+    /// Of one alert by itself.
+    #[must_use]
+    pub fn alone(notice: Notice) -> Self {
+        let (id, key) = (notice.message_id(), notice.dedup_key.clone());
+        Self { id, key, notices: vec![notice], open: false, maybe_repeated: false }
+    }
+}
+
+/// Sends a message once, within the shorter of the channel's time-out and `within`. Returns the receiver's words.
 ///
 /// # Errors
 /// The receiver said no or said nothing; a repetition carries the same message id.
-pub async fn send(channel: &Channel, notice: &Notice, within: Duration) -> Result<String, Refused> {
+pub async fn send(channel: &Channel, telling: Telling, within: Duration) -> Result<String, Refused> {
     let limit = Duration::from_millis(channel.timeout_ms).min(within);
     let began = Instant::now();
     let kind = match tokio::time::timeout(limit, kinds::kind(channel)).await {
         Ok(kind) => kind?,
         Err(_) => return Err(Refused::for_now("the channel's secret can't be read on this host: it hangs")),
     };
-    let (id, key) = (notice.message_id(), notice.dedup_key.clone());
     let style = kinds::style(channel);
-    let message = Message::new(id, key, vec![notice.clone()], &style, kind.room_bytes(), false);
+    let Telling { id, key, notices, open, maybe_repeated } = telling;
+    let message = Message::new(id, key, notices, &style, kind.room_bytes(), open, maybe_repeated);
     dispatch::deliver(&kind, &message, limit.saturating_sub(began.elapsed())).await
 }
 
@@ -83,6 +106,10 @@ pub async fn send(channel: &Channel, notice: &Notice, within: Duration) -> Resul
 pub fn outcome(sent: &Result<String, Refused>) -> SendOutcome {
     match sent {
         Ok(_) => SendOutcome::Sent,
-        Err(refused) => SendOutcome::Failed { reason: refused.reason.clone(), retry: refused.retry },
+        Err(refused) => SendOutcome::Failed {
+            reason: refused.reason.clone(),
+            retry: refused.retry,
+            after_ms: refused.after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        },
     }
 }

@@ -1,6 +1,6 @@
 //! `alert test`: one notice named Test through one channel, whatever the routes say.
 
-use super::send;
+use super::{Telling, send};
 use crate::{
     clock,
     shared::{ChannelTester, Identity, Live},
@@ -67,7 +67,9 @@ impl ChannelTester for Tester {
             let Some(found) = found else {
                 return Err(format!("there is no channel \"{channel}\""));
             };
-            send(&found, &self.notice(&channel), TEST_WITHIN).await.map_err(|refused| refused.reason)
+            send(&found, Telling::alone(self.notice(&channel)), TEST_WITHIN)
+                .await
+                .map_err(|refused| refused.reason)
         })
     }
 }

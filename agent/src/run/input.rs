@@ -7,7 +7,7 @@ use crate::{
 };
 use cluster_core::{
     ids::{LeaseEpoch, NodeId},
-    ledger::{Phase, Reply, SendOutcome},
+    ledger::{Reply, SendOutcome},
     membership::{DialOutcome, Opinion},
     time::Instant,
 };
@@ -22,8 +22,8 @@ pub enum Input {
     Met(Meeting),
     /// A voter's word on a revoked epoch, received at this moment.
     Promise { voter: NodeId, epoch: LeaseEpoch, remaining: Duration },
-    /// What became of one attempt at a notification.
-    Sent { alert: u64, channel: String, phase: Phase, attempt: u32, outcome: SendOutcome },
+    /// What became of one attempt at a message.
+    Sent { message: u64, attempt: u32, outcome: SendOutcome },
     /// The answer to this agent's own `NodeUp`.
     Joined(Result<Reply, String>),
     /// What became of a gossip stream, whoever dialled it.

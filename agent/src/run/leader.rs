@@ -5,16 +5,15 @@ use super::{input::Input, propose::Proposer, replica::Replica};
 use crate::{
     clock,
     consensus::{self, Consensus},
-    notify,
     shared::Identity,
     wire::{client::Peers, codec, peer},
 };
 use cluster_core::{
-    alerting::{self, Alerting, Notice},
+    alerting::{self, Alerting},
     cut::Verdict,
     ids::{ClusterId, LeaseEpoch, LogId, NodeId, RequestId},
     lease::{Groups, Lost, Observed},
-    ledger::{Body, Channel, Death, Ledger, NodeState, Phase, Reply, SendOutcome, Settings},
+    ledger::{Body, Death, Ledger, NodeState, Reply, SendOutcome, Settings},
     recovery::{self, LiveView, Recovery, View},
     time::{Instant, WallTime},
 };
@@ -48,11 +47,11 @@ pub struct Office {
 }
 
 pub struct Leader {
-    office: Office,
+    pub(super) office: Office,
     cluster: ClusterId,
     pub term: u64,
     recovery: Recovery,
-    alerting: Alerting,
+    pub(super) alerting: Alerting,
     lost: Lost,
     lost_proposed: BTreeMap<LeaseEpoch, Instant>,
     /// When to look again for nodes that are gone for good.
@@ -154,11 +153,12 @@ impl Leader {
         now: Instant,
         ledger: &Ledger,
         live: &LiveView,
-        sent: (u64, String, Phase, u32, SendOutcome),
+        message: u64,
+        attempt: u32,
+        outcome: SendOutcome,
     ) {
-        let (alert, channel, phase, attempt, outcome) = sent;
         let dice = rand::random();
-        let input = alerting::Input::SendFinished { alert, channel, phase, attempt, outcome, dice };
+        let input = alerting::Input::SendFinished { message, attempt, outcome, dice };
         self.alert(now, ledger, live, input);
     }
 
@@ -264,44 +264,8 @@ impl Leader {
         });
     }
 
-    fn alert(&mut self, now: Instant, ledger: &Ledger, live: &LiveView, input: alerting::Input) {
-        let mut effects = Vec::new();
-        self.alerting.step(now, &View { ledger, live }, input, &mut effects);
-        for effect in effects {
-            match effect {
-                alerting::Effect::Propose(body) => self.propose(body),
-                alerting::Effect::Send { alert, channel, phase, attempt, deadline } => {
-                    self.send(now, ledger, (alert, channel, phase, attempt), deadline);
-                }
-            }
-        }
-    }
-
-    /// Confirms the leadership, then tells the provider. Either way one answer comes back.
-    fn send(&self, now: Instant, ledger: &Ledger, what: (u64, String, Phase, u32), deadline: Instant) {
-        let (alert, channel, phase, attempt) = what;
-        let notice = Notice::of(ledger, alert, phase, &self.office.identity.name, self.term);
-        let to = ledger.alerting.channels.get(&channel).cloned();
-        let (consensus, inputs, term) =
-            (self.office.consensus.clone(), self.office.inputs.clone(), self.term);
-        let time_left = deadline.since(now);
-        tokio::spawn(async move {
-            let outcome = match (notice, to) {
-                (Some(notice), Some(to)) => {
-                    let sending = confirmed_send(&consensus, term, &to, &notice, time_left);
-                    tokio::time::timeout(time_left, sending).await.unwrap_or_else(|_| SendOutcome::Failed {
-                        reason: format!("no answer within {} ms", time_left.as_millis()),
-                        retry: true,
-                    })
-                }
-                _ => SendOutcome::Failed { reason: "the alert or its channel is gone".into(), retry: false },
-            };
-            let _stopping = inputs.send(Input::Sent { alert, channel, phase, attempt, outcome }).await;
-        });
-    }
-
     /// A decision. Whether it stands, the ledger shows; the machines propose again what it doesn't.
-    fn propose(&self, body: Body) {
+    pub(super) fn propose(&self, body: Body) {
         let actor = format!("node:{}", self.office.identity.name);
         let kind = format!("{body:?}");
         let command = Proposer::command(actor, RequestId(0), body);
@@ -352,22 +316,5 @@ async fn answer_promise(
 ) {
     if let Some(remaining) = remaining {
         let _stopping = inputs.send(Input::Promise { voter, epoch, remaining }).await;
-    }
-}
-
-/// A deposed leader finds out here, just before it would speak, and keeps silent.
-async fn confirmed_send(
-    consensus: &Consensus,
-    term: u64,
-    to: &Channel,
-    notice: &Notice,
-    time_left: Duration,
-) -> SendOutcome {
-    match consensus.confirm_leader().await {
-        Ok(confirmed) if confirmed == term => notify::outcome(&notify::send(to, notice, time_left).await),
-        Ok(_) | Err(_) => SendOutcome::Failed {
-            reason: "this agent doesn't lead any more; nothing was sent".into(),
-            retry: true,
-        },
     }
 }

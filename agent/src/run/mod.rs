@@ -22,6 +22,7 @@ mod propose;
 mod replica;
 mod reporter;
 mod serve;
+mod tell;
 mod transport;
 
 use crate::{

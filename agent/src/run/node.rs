@@ -236,10 +236,8 @@ impl Node {
             Input::Promise { voter, epoch, remaining } => {
                 self.lead(|leader, ledger, live| leader.promise(now, ledger, live, voter, epoch, remaining));
             }
-            Input::Sent { alert, channel, phase, attempt, outcome } => {
-                self.lead(|leader, ledger, live| {
-                    leader.sent(now, ledger, live, (alert, channel, phase, attempt, outcome));
-                });
+            Input::Sent { message, attempt, outcome } => {
+                self.lead(|leader, ledger, live| leader.sent(now, ledger, live, message, attempt, outcome));
             }
             Input::Joined(answer) => self.joined(answer),
             Input::Stream(event) => self.stream(now, event),

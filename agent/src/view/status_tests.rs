@@ -11,8 +11,10 @@ use std::{sync::Arc, time::Duration};
 
 fn with_route(stage: &mut Stage) {
     let channels = [("log".to_owned(), Channel::new("console", 5_000))].into();
-    let routes = vec![Route { channels: vec!["log".into()] }];
-    stage.play(Body::AlertingApplied { config: AlertingConfig { channels, routes } });
+    let routes = vec![Route::to(vec!["log".into()])];
+    stage.play(Body::AlertingApplied {
+        config: AlertingConfig { channels, routes, ..AlertingConfig::default() },
+    });
 }
 
 fn said(status: &v1::GetStatusResponse, words: &str) -> bool {

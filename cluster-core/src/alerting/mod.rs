@@ -1,29 +1,51 @@
-//! Alerting: from failures to notifications. Rules raise and end alerts in the ledger; the outbox sees that each is
-//! told once on each of its channels, whichever leader is cut off in the middle.
+//! Alerting: from failures to what people are told. Rules raise and end alerts in the ledger; the pipeline decides who
+//! is told what and when, as messages; the outbox sees that each is sent once, whichever leader is cut off in the middle.
 //!
-//! Made anew by every leader, with its term. Durations that a rule waits for start afresh with it.
+//! Made anew by every leader, with its term. Durations that are waited for start afresh with it; times of day are the
+//! ledger's.
 //!
-//! Not here: routes and attempts (the ledger's), talking to providers, secrets, the wording of a channel (the agent's).
+//! Not here: attempts and what was told (the ledger's), talking to providers, secrets, the wording of a channel (the
+//! agent's).
 
+mod calendar;
+mod condition;
+mod config;
+mod groups;
+mod hours;
+mod keep;
+mod mutes;
 mod notice;
 pub mod outbox;
+mod pipeline;
+mod room;
 pub mod rules;
+mod standing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_agents;
+#[cfg(test)]
+mod tests_crashes;
+#[cfg(test)]
+mod tests_pipeline;
 mod text;
 
-pub use notice::{NOTICE_VERSION, Notice};
+pub use condition::{Condition, VARIABLES};
+pub use config::{check, check_matcher};
+pub use hours::Hours;
+pub use notice::{NOTICE_VERSION, Notice, message_id};
 
 use crate::{
     ids::NodeId,
-    ledger::{Body, Phase, SendOutcome},
+    ledger::{Body, SendOutcome},
     recovery::View,
     time::Instant,
 };
+use calendar::Calendar;
 use core::time::Duration;
+use keep::Keep;
 use outbox::Outbox;
+use pipeline::Pipeline;
 use rules::Rules;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +55,11 @@ pub const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
 /// The leader's machine.
 #[derive(Debug)]
 pub struct Alerting {
+    calendar: Calendar,
     rules: Rules,
+    pipeline: Pipeline,
     outbox: Outbox,
+    keep: Keep,
     /// Raising and ending under way, by deduplication key.
     proposed: BTreeMap<(String, Change), Instant>,
 }
@@ -52,7 +77,7 @@ pub enum Input {
     /// The voter configuration in force: one set, or both while it is being changed.
     Voters(Vec<BTreeSet<NodeId>>),
     /// The answer to one `Effect::Send`; each must get exactly one. `dice`: any random number, spreads retries.
-    SendFinished { alert: u64, channel: String, phase: Phase, attempt: u32, outcome: SendOutcome, dice: u64 },
+    SendFinished { message: u64, attempt: u32, outcome: SendOutcome, dice: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,19 +85,31 @@ pub enum Effect {
     Propose(Body),
     /// Confirm the leadership, then tell the provider; give up at `deadline`, and answer with `SendFinished` either way.
     Send {
-        alert: u64,
-        channel: String,
-        phase: Phase,
+        message: u64,
         attempt: u32,
         deadline: Instant,
     },
+    /// Post to this Alertmanager once more that these fire. Nothing is to be answered or repeated.
+    Keep {
+        channel: String,
+        alerts: Vec<u64>,
+    },
+    /// Something of the configuration can't be used: for the log.
+    Warn(String),
 }
 
 impl Alerting {
     /// For the leader `me` of `term`, from the moment it became that.
     #[must_use]
     pub fn new(me: NodeId, term: u64, now: Instant) -> Self {
-        Self { rules: Rules::default(), outbox: Outbox::new(me, term, now), proposed: BTreeMap::new() }
+        Self {
+            calendar: Calendar::default(),
+            rules: Rules::default(),
+            pipeline: Pipeline::default(),
+            outbox: Outbox::new(me, term, now),
+            keep: Keep::new(now),
+            proposed: BTreeMap::new(),
+        }
     }
 
     /// The only way in. `now` is the leader's own monotonic clock and may not run backwards.
@@ -80,12 +117,15 @@ impl Alerting {
         match input {
             Input::Tick => {}
             Input::Voters(configurations) => self.rules.voters_are(configurations),
-            Input::SendFinished { alert, channel, phase, attempt, outcome, dice } => {
-                self.outbox.finished(now, (alert, channel, phase), attempt, outcome, dice);
+            Input::SendFinished { message, attempt, outcome, dice } => {
+                self.outbox.finished(now, view.ledger, message, attempt, outcome, dice);
             }
         }
+        let wall = self.calendar.at(now, view.ledger.clock);
         self.alerts(now, view, effects);
-        self.outbox.step(now, view.ledger, effects);
+        self.pipeline.step(now, wall, view.ledger, effects);
+        self.outbox.step(now, wall, view.ledger, effects);
+        self.keep.step(now, view.ledger, effects);
     }
 
     fn alerts(&mut self, now: Instant, view: &View<'_>, effects: &mut Vec<Effect>) {

@@ -63,11 +63,11 @@ impl Notice {
             failure_id: found.failure,
             starts_at: found.starts_at,
             ends_at,
-            runbook: None,
+            runbook: runbook(ledger, &found.name),
         })
     }
 
-    /// Names this message: its own for firing and resolved, the same for each repetition by whichever leader.
+    /// Names the telling of this alert by itself: its own for firing and resolved, whoever tells it.
     #[must_use]
     pub fn message_id(&self) -> String {
         let phase = match self.status {
@@ -76,4 +76,19 @@ impl Notice {
         };
         format!("{}-{}-{phase}", self.cluster_id, self.id)
     }
+}
+
+/// Names a message to its provider: its own, and the same for each attempt at it by whichever leader.
+#[must_use]
+pub fn message_id(ledger: &Ledger, message: u64) -> String {
+    let cluster = ledger.cluster.as_ref().map(|cluster| cluster.id).unwrap_or_default();
+    format!("{cluster}-{message}")
+}
+
+/// A rule's own, or the one of this name under the base that the configuration gives.
+fn runbook(ledger: &Ledger, alert: &str) -> Option<String> {
+    let config = &ledger.alerting;
+    let own = config.rules.iter().find(|rule| rule.name == alert).and_then(|rule| rule.runbook.clone());
+    let base = config.runbooks.as_ref();
+    own.or_else(|| base.map(|base| format!("{}/{alert}", base.trim_end_matches('/'))))
 }

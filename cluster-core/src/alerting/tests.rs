@@ -4,6 +4,7 @@ use super::{
     outbox::{MAX_IN_FLIGHT, SEND_WITHIN},
     *,
 };
+use crate::ledger::Phase;
 use crate::{
     ledger::{Exit, FailureState, NotificationState, Report},
     recovery::{
@@ -166,7 +167,7 @@ fn every_leader_that_is_lost_repeats_at_most_once_and_drops_nothing() {
 #[test]
 fn nothing_is_sent_on_an_intent_that_is_not_committed() {
     let (mut play, _) = after_loss();
-    while play.count("alert NodeDead") == 0 {
+    while play.ledger.messages.is_empty() {
         play.run(10);
     }
     play.commits = false;
@@ -180,7 +181,7 @@ fn nothing_is_sent_on_an_intent_that_is_not_committed() {
 #[test]
 fn an_intent_that_is_committed_too_late_is_not_sent_on() {
     let (mut play, _) = after_loss();
-    while play.count("alert NodeDead") == 0 {
+    while play.ledger.messages.is_empty() {
         play.run(10);
     }
     play.commits = false;
@@ -217,14 +218,12 @@ fn a_cut_off_sender_of_the_last_attempt_ends_it() {
     let (mut play, _) = after_loss();
     play.refuses.insert("hook".to_owned());
     play.tick = 200;
-    while play.count("send hook firing #24") == 0 {
-        play.run(1_000);
+    while play.ledger.messages.values().next().is_none_or(|message| message.attempts < 24) {
+        play.run(200);
     }
     play.tick = 10;
-    let alert = play.ledger.alerts.values_mut().next().expect("an alert");
-    let told = &mut alert.notifications[0];
-    told.state = NotificationState::Pending;
-    told.intent = Some(crate::ledger::Intent { attempt: 24, term: 1, send_within_ms: 5_000 });
+    let message = play.ledger.messages.values_mut().next().expect("a message");
+    message.intent = Some(crate::ledger::Intent { attempt: 24, term: 1, send_within_ms: 5_000 });
     play.new_leader();
     play.run(4_900);
     assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Pending);
@@ -388,20 +387,14 @@ fn what_finds_no_node_is_not_also_called_down() {
 #[test]
 fn an_older_leaders_intent_that_is_committed_late_is_waited_for() {
     let (mut play, _) = after_loss();
-    while play.count("alert NodeDead") == 0 {
+    while play.ledger.messages.is_empty() {
         play.run(10);
     }
     play.new_leader();
     play.run(20);
-    let (&alert, _) = play.ledger.alerts.iter().next().expect("an alert");
-    play.commit(Body::NotificationIntended {
-        alert,
-        channel: "hook".to_owned(),
-        phase: Phase::Firing,
-        attempt: 1,
-        term: play.term - 1,
-        send_within_ms: 5_000,
-    });
+    let message = *play.ledger.messages.keys().next().expect("a message");
+    let (attempt, term, send_within_ms) = (1, play.term - 1, 5_000);
+    play.commit(Body::MessageIntended { message, attempt, term, send_within_ms });
     play.run(4_900);
     assert!(play.told.is_empty(), "{:?}", play.trace);
     play.run(1_000);
@@ -453,12 +446,14 @@ fn a_notice_says_what_the_ledger_knows() {
     assert!(firing.description.contains("serving after"), "{}", firing.description);
     assert_eq!(Notice::of(&play.ledger, *id, Phase::Resolved, "n1", 1), None);
     let id = *id;
+    play.ledger.alerting.runbooks = Some("https://wiki/".to_owned());
+    let firing = Notice::of(&play.ledger, id, Phase::Firing, "n1", 1).expect("it fires");
+    assert_eq!(firing.runbook.as_deref(), Some("https://wiki/NodeDead"));
     play.return_of(&host);
     play.run(500);
     let resolved = Notice::of(&play.ledger, id, Phase::Resolved, "n1", 1).expect("it ended");
     assert_eq!((&resolved.id, &resolved.dedup_key), (&firing.id, &firing.dedup_key));
     assert!(resolved.ends_at.is_some());
-    assert_ne!(resolved.message_id(), firing.message_id());
 }
 
 #[test]

@@ -121,8 +121,15 @@ impl Ledger {
             Body::AlertingApplied { config } => self.alerting_applied(entry, config),
             Body::AlertRaised { .. } => self.alert_raised(entry, body),
             Body::AlertEnded { dedup_key, summary } => self.alert_ended(entry, dedup_key, summary),
-            Body::NotificationIntended { .. } => self.notification_intended(body),
-            Body::NotificationDone { .. } => self.notification_done(entry, body),
+            Body::AlertsMuted { alerts, channels, reason } => self.alerts_muted(alerts, channels, reason),
+            Body::SilenceAdded { silence } => self.silence_added(entry, silence),
+            Body::SilenceEnded { id } => self.silence_ended(entry, *id),
+
+            Body::MessageQueued { channel, told, incident, why } => {
+                self.message_queued(entry, channel, told, *incident, *why)
+            }
+            Body::MessageIntended { .. } => self.message_intended(entry, body),
+            Body::MessageDone { .. } => self.message_done(entry, body),
         }
     }
 

@@ -1,30 +1,27 @@
-//! Alerts and their outbox. Every attempt is committed before it is made; nothing here drops a notification that
-//! could still be delivered. Not here: when to raise (the leader), or sending (the agent).
-//!
-//! An alert that ends before its firing was sent keeps both notifications: first the one, then the other is sent.
-//! Only what can't be delivered is suppressed: to a channel that was removed, or a resolve whose firing has failed
-//! for certain.
+//! Alerts: what fires, and what is over. Not here: when to raise (the leader), and who is told of it (apply_message.rs).
 
 use super::{
     apply::{Entry, Outcome, reject},
-    command::{Body, Phase, Rejection, Reply, SendOutcome},
+    command::{Body, Phase, Rejection, Reply},
     state::{EventType, Ledger},
-    state_alert::{Alert, AlertingConfig, Intent, Notification, NotificationState},
-    validate,
+    state_alert::{Alert, Notification, NotificationState},
+    state_alerting::AlertingConfig,
+    validate, validate_alerting,
 };
 use crate::limits::{
-    ALERTS_MAX, DESCRIPTION_BYTES, FAILURE_ALERTS_MAX, NAME_BYTES, NOTIFICATION_ATTEMPTS_MAX,
-    SEND_WITHIN_MAX_MS, SENTENCE_BYTES, VALUE_BYTES, clip,
+    ALERTS_MAX, DESCRIPTION_BYTES, FAILURE_ALERTS_MAX, NAME_BYTES, SENTENCE_BYTES, VALUE_BYTES, clip,
 };
 use std::collections::BTreeSet;
 
+/// An alert that is over, and of which nobody was told, may still be on its way for so long.
+const UNTOLD_MS: u64 = 10 * 60 * 1_000;
+
 impl Ledger {
     pub(super) fn alerting_applied(&mut self, entry: &Entry<'_>, config: &AlertingConfig) -> Outcome {
-        validate::alerting(config)?;
+        validate_alerting::alerting(config)?;
         self.alerting = config.clone();
-        for alert in self.alerts.values_mut() {
-            alert.suppress_removed(config);
-        }
+        self.alerting_since = entry.now;
+        self.drop_messages_of_removed_channels();
         let (channels, routes) = (config.channels.len(), config.routes.len());
         self.operator_event(
             entry,
@@ -48,8 +45,6 @@ impl Ledger {
         }
         self.make_room_for_alert()?;
         let id = entry.at.index;
-        let channels: BTreeSet<&String> = self.alerting.routes.iter().flat_map(|r| &r.channels).collect();
-        let notifications = channels.into_iter().map(|channel| pending(channel, Phase::Firing)).collect();
         let alert = Alert {
             name: name.clone(),
             severity: *severity,
@@ -61,7 +56,7 @@ impl Ledger {
             description: clip(description, DESCRIPTION_BYTES),
             starts_at: entry.now,
             ends_at: None,
-            notifications,
+            notifications: Vec::new(),
         };
         self.alerts.insert(id, alert);
         let failure = failure.and_then(|failure| self.failures.get_mut(&failure));
@@ -82,16 +77,32 @@ impl Ledger {
         if self.alerts.len() < ALERTS_MAX {
             return Ok(());
         }
-        let settled = |alert: &Alert| {
-            alert.ends_at.is_some()
-                && alert.notifications.iter().all(|n| n.state != NotificationState::Pending)
-        };
-        let Some(id) = self.alerts.iter().find(|(_, alert)| settled(alert)).map(|(id, _)| *id) else {
+        let named: BTreeSet<u64> = self
+            .alerts
+            .values()
+            .filter(|alert| !self.is_settled(alert))
+            .flat_map(|alert| alert.notifications.iter().map(|n| n.incident))
+            .collect();
+        let settled = |(id, alert): &(&u64, &Alert)| !named.contains(*id) && self.is_settled(alert);
+        let Some(id) = self.alerts.iter().find(settled).map(|(id, _)| *id) else {
             let message = format!("{ALERTS_MAX} alerts are firing or unsent: no more can be raised");
             return Err(reject("TOO_MANY_ALERTS", message));
         };
         self.alerts.remove(&id);
         Ok(())
+    }
+
+    /// It is over, and whoever is to hear of that did.
+    fn is_settled(&self, alert: &Alert) -> bool {
+        let Some(ends_at) = alert.ends_at else { return false };
+        let heard = |n: &Notification| match n.phase {
+            Phase::Firing if self.alerting.channels.contains_key(&n.channel) && n.was_heard() => {
+                alert.told(&n.channel, Phase::Resolved).is_some_and(Notification::is_settled)
+            }
+            _ => n.state != NotificationState::Pending,
+        };
+        let untold = alert.notifications.is_empty() && !self.alerting.routes.is_empty();
+        alert.notifications.iter().all(heard) && !(untold && self.clock.since_ms(ends_at) < UNTOLD_MS)
     }
 
     pub(super) fn alert_ended(&mut self, entry: &Entry<'_>, dedup_key: &str, summary: &str) -> Outcome {
@@ -101,149 +112,9 @@ impl Ledger {
         };
         alert.ends_at = Some(entry.now);
         alert.resolution = clip(summary, SENTENCE_BYTES);
-        let resolves: Vec<Notification> =
-            alert.notifications.iter().map(|firing| pending(&firing.channel, Phase::Resolved)).collect();
-        alert.notifications.extend(resolves);
-        alert.suppress_removed(&self.alerting);
-        alert.suppress_idle_resolves();
         let name = alert.name.clone();
         let fields = [("alert", id.unwrap_or_default().to_string()), ("dedup_key", dedup_key.to_owned())];
         self.event(entry, EventType::AlertResolved, &name, format!("{name}: {summary}"), &fields);
         Ok(Reply::Done)
-    }
-
-    pub(super) fn notification_intended(&mut self, body: &Body) -> Outcome {
-        let Body::NotificationIntended { alert: id, channel, phase, attempt, term, send_within_ms } = body
-        else {
-            unreachable!("dispatched by its variant")
-        };
-        if *send_within_ms > SEND_WITHIN_MAX_MS {
-            let message =
-                format!("an intent of {send_within_ms} ms reaches too far: {SEND_WITHIN_MAX_MS} ms at most");
-            return Err(reject("INVALID", message));
-        }
-        let keyless = self.alerting.channels.get(channel).is_some_and(|channel| !channel.is_keyed());
-        let alert = self.alerts.get_mut(id).ok_or_else(|| unknown(*id, channel))?;
-        if *phase == Phase::Resolved && alert.is_unsettled(channel, Phase::Firing) {
-            return Err(reject("TOO_EARLY", format!("alert {id}: its firing to {channel} comes first")));
-        }
-        let notification = alert.notification(channel, *phase).ok_or_else(|| unknown(*id, channel))?;
-        if notification.state != NotificationState::Pending || *attempt != notification.attempts + 1 {
-            let tried = notification.attempts;
-            return Err(reject(
-                "STALE",
-                format!("alert {id} to {channel}: {tried} attempts were made by now"),
-            ));
-        }
-        if *attempt > NOTIFICATION_ATTEMPTS_MAX {
-            let message = format!(
-                "alert {id} to {channel}: all {NOTIFICATION_ATTEMPTS_MAX} attempts are used up; say that the last failed"
-            );
-            return Err(reject("ATTEMPTS_USED_UP", message));
-        }
-        if notification.intent.is_some() {
-            notification.uncertain = true;
-            notification.maybe_repeated |= keyless;
-        }
-        notification.attempts = *attempt;
-        notification.intent =
-            Some(Intent { attempt: *attempt, term: *term, send_within_ms: *send_within_ms });
-        Ok(Reply::Done)
-    }
-
-    pub(super) fn notification_done(&mut self, entry: &Entry<'_>, body: &Body) -> Outcome {
-        let Body::NotificationDone { alert: id, channel, phase, attempt, by, outcome } = body else {
-            unreachable!("dispatched by its variant")
-        };
-        let alert = self.alerts.get_mut(id).ok_or_else(|| unknown(*id, channel))?;
-        let notification = alert.notification(channel, *phase).ok_or_else(|| unknown(*id, channel))?;
-        if notification.intent.is_none_or(|intent| intent.attempt != *attempt) {
-            return Err(reject(
-                "STALE",
-                format!("alert {id} to {channel}: attempt {attempt} isn't under way"),
-            ));
-        }
-        notification.intent = None;
-        notification.by = Some(*by);
-        match outcome {
-            SendOutcome::Sent => {
-                notification.state = NotificationState::Sent;
-                notification.sent_at = Some(entry.now);
-                notification.reason = String::new();
-            }
-            SendOutcome::Failed { reason, retry } => {
-                notification.reason = clip(reason, SENTENCE_BYTES);
-                let again = *retry && notification.attempts < NOTIFICATION_ATTEMPTS_MAX;
-                if !again && notification.state == NotificationState::Pending {
-                    notification.state = NotificationState::Failed;
-                }
-            }
-        }
-        alert.suppress_idle_resolves();
-        Ok(Reply::Done)
-    }
-}
-
-impl Alert {
-    fn notification(&mut self, channel: &str, phase: Phase) -> Option<&mut Notification> {
-        self.notifications.iter_mut().find(|n| n.channel == channel && n.phase == phase)
-    }
-
-    fn is_unsettled(&mut self, channel: &str, phase: Phase) -> bool {
-        self.notification(channel, phase).is_some_and(|n| n.state == NotificationState::Pending)
-    }
-
-    fn suppress_removed(&mut self, config: &AlertingConfig) {
-        let gone = |n: &&mut Notification| !config.channels.contains_key(&n.channel);
-        for notification in self.notifications.iter_mut().filter(gone) {
-            if notification.state == NotificationState::Pending {
-                notification.state = NotificationState::Suppressed;
-                "the channel was removed".clone_into(&mut notification.reason);
-            }
-        }
-    }
-
-    /// Nobody who never heard of the alert needs to hear that it is over.
-    fn suppress_idle_resolves(&mut self) {
-        let unheard: Vec<String> = self
-            .notifications
-            .iter()
-            .filter(|n| n.phase == Phase::Firing && n.was_never_delivered())
-            .map(|n| n.channel.clone())
-            .collect();
-        for channel in unheard {
-            let resolve = self.notification(&channel, Phase::Resolved);
-            if let Some(resolve) = resolve.filter(|n| n.state == NotificationState::Pending) {
-                resolve.state = NotificationState::Suppressed;
-                "its firing was never delivered".clone_into(&mut resolve.reason);
-            }
-        }
-    }
-}
-
-impl Notification {
-    /// For certain, and it won't be: given up, with a known result of every attempt.
-    fn was_never_delivered(&self) -> bool {
-        let over = matches!(self.state, NotificationState::Failed | NotificationState::Suppressed);
-        over && !self.uncertain && self.intent.is_none()
-    }
-}
-
-fn unknown(alert: u64, channel: &str) -> Rejection {
-    reject("NOT_FOUND", format!("alert {alert} has no such notification to channel {channel}"))
-}
-
-fn pending(channel: &str, phase: Phase) -> Notification {
-    Notification {
-        channel: channel.to_owned(),
-        phase,
-        state: NotificationState::Pending,
-        attempts: 0,
-        intent: None,
-        sent_at: None,
-        by: None,
-        reason: String::new(),
-        maybe_repeated: false,
-        uncertain: false,
     }
 }

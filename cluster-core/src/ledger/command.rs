@@ -4,7 +4,8 @@
 
 use super::{
     state::{AgentState, Exit, NodeProfile, Settings, Subject, WorkloadSpec},
-    state_alert::{AlertingConfig, Severity},
+    state_alert::{Severity, Silence, Why},
+    state_alerting::AlertingConfig,
 };
 use crate::{
     ids::{
@@ -198,20 +199,37 @@ pub enum Body {
         dedup_key: String,
         summary: String,
     },
+    /// These alerts aren't told on these channels for now, and why. Where they were told already it changes nothing.
+    AlertsMuted {
+        alerts: Vec<u64>,
+        channels: Vec<String>,
+        reason: String,
+    },
+    SilenceAdded {
+        silence: Silence,
+    },
+    /// It is over now.
+    SilenceEnded {
+        id: u64,
+    },
+
+    /// To be sent. Its id is this entry's index. Refused where the channel was told, or is about to be.
+    MessageQueued {
+        channel: String,
+        told: Vec<(u64, Phase)>,
+        incident: u64,
+        why: Why,
+    },
     /// Committed before anything is sent. The sender gives up `send_within_ms` after it proposed this; a successor
     /// waits as long before it tries again.
-    NotificationIntended {
-        alert: u64,
-        channel: String,
-        phase: Phase,
+    MessageIntended {
+        message: u64,
         attempt: u32,
         term: u64,
         send_within_ms: u64,
     },
-    NotificationDone {
-        alert: u64,
-        channel: String,
-        phase: Phase,
+    MessageDone {
+        message: u64,
         attempt: u32,
         by: NodeId,
         outcome: SendOutcome,
@@ -283,6 +301,9 @@ pub enum SendOutcome {
     Failed {
         reason: String,
         retry: bool,
+        /// The provider wants no attempt on this channel for so long.
+        #[serde(default)]
+        after_ms: Option<u64>,
     },
 }
 
@@ -293,6 +314,8 @@ pub enum Reply {
     /// The lease epoch that a `NodeUp` issued or confirmed.
     Epoch(LeaseEpoch),
     Generation(Generation),
+    /// The silence that was added.
+    Silence(u64),
     /// Names and versions of the workloads, in the order given; unchanged ones keep their version.
     Versions(Vec<(String, u64)>),
     Rejected(Rejection),

@@ -8,19 +8,24 @@ mod apply_failure;
 mod apply_health;
 mod apply_instance;
 mod apply_lease;
+mod apply_message;
 mod apply_node;
 mod apply_place;
+mod apply_silence;
 mod apply_workload;
 mod command;
 mod read;
 mod state;
 mod state_alert;
+mod state_alerting;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod validate_alerting;
 
 pub use apply::UnsupportedLevel;
 pub use apply_node::REMOVED;
 pub use command::*;
 pub use state::*;
 pub use state_alert::*;
+pub use state_alerting::*;

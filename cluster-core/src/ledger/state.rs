@@ -2,7 +2,8 @@
 
 use super::{
     command::{Promise, Reply},
-    state_alert::{Alert, AlertingConfig},
+    state_alert::{Alert, Message, Pace, Silence},
+    state_alerting::AlertingConfig,
 };
 use crate::{
     ids::{
@@ -42,6 +43,18 @@ pub struct Ledger {
     /// By id: the index of the entry that raised it.
     pub alerts: BTreeMap<u64, Alert>,
     pub alerting: AlertingConfig,
+    /// When `alerting` was applied.
+    #[serde(default)]
+    pub alerting_since: WallTime,
+    /// What is to be sent, by the index of the entry that queued it; gone when it is settled.
+    #[serde(default)]
+    pub messages: BTreeMap<u64, Message>,
+    /// By channel.
+    #[serde(default)]
+    pub paces: BTreeMap<String, Pace>,
+    /// By the index of the entry that added it.
+    #[serde(default)]
+    pub silences: BTreeMap<u64, Silence>,
     /// Newest last.
     pub events: VecDeque<Event>,
     pub requests: BTreeMap<RequestId, (WallTime, Reply)>,

@@ -1,5 +1,5 @@
-//! The part of the replicated state that is about alerts: what fires, what was sent, and to whom. Rules are in
-//! apply_alert.rs.
+//! The part of the replicated state that is about alerts: what fires, what is to be sent, what was, and what isn't told.
+//! Rules are in apply_alert.rs, apply_message.rs and apply_silence.rs; the configuration is in state_alerting.rs.
 
 use super::command::Phase;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     time::WallTime,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {
@@ -40,14 +40,22 @@ pub enum NotificationState {
     Suppressed,
 }
 
+/// What became of telling one channel of one alert: mirrors the latest message that did, or says why none does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
     pub channel: String,
     pub phase: Phase,
     pub state: NotificationState,
     pub attempts: u32,
-    /// The attempt under way: its intent is committed, its result is not.
-    pub intent: Option<Intent>,
+    /// The latest message that tells it; zero before the first.
+    #[serde(default)]
+    pub message: u64,
+    /// The alert whose id and key name the incident that it was told in.
+    #[serde(default)]
+    pub incident: u64,
+    /// When it was first delivered; repetitions don't change it.
+    #[serde(default)]
+    pub told_at: Option<WallTime>,
     pub sent_at: Option<WallTime>,
     pub by: Option<NodeId>,
     pub reason: String,
@@ -64,73 +72,79 @@ pub struct Intent {
     pub send_within_ms: u64,
 }
 
-/// Channels and routes as an operator applied them. Secrets stay references to files or variables of the sending host.
+/// What a channel is to be sent once: one or more alerts. Kept until it is settled; its id is its entry's index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    pub channel: String,
+    /// Alerts told by it, the lead first; never empty.
+    pub told: Vec<(u64, Phase)>,
+    /// The alert whose id and key name the incident to providers.
+    pub incident: u64,
+    pub why: Why,
+    /// Something that was told in this incident still fires when this message is told.
+    pub open: bool,
+    pub queued_at: WallTime,
+    pub attempts: u32,
+    /// The attempt under way: its intent is committed, its result is not.
+    pub intent: Option<Intent>,
+    /// What the last failed attempt said.
+    pub reason: String,
+    /// An attempt was cut off in the middle and the channel has no key to tell the provider so.
+    pub maybe_repeated: bool,
+    /// Some attempt's result never became known: it may have been delivered.
+    pub uncertain: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Why {
+    /// Of an incident that the channel wasn't told of.
+    First,
+    News,
+    /// What still fires, again; `of` is the latest message that told any of it there.
+    Repeat {
+        of: u64,
+    },
+    /// Nobody acknowledged it in time.
+    Escalation,
+    /// Another channel couldn't tell it.
+    Failover,
+    /// Of several groups, as the channel may be sent no more than that.
+    Digest,
+}
+
+/// How a channel fares, whoever leads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AlertingConfig {
-    pub channels: BTreeMap<String, Channel>,
-    pub routes: Vec<Route>,
+pub struct Pace {
+    /// Times of its latest attempts, oldest first; as many as its limits count.
+    pub attempts: VecDeque<WallTime>,
+    pub failed_in_a_row: u32,
+    /// Its provider asked for silence until then.
+    pub quiet_until: Option<WallTime>,
 }
 
-/// What its kind and its settings mean is the agent's to say; the ledger bounds their sizes.
+/// Alerts that match all matchers aren't told from `starts_at` to `ends_at`. Its id is its entry's index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Channel {
-    /// As the alerting file's `type`.
-    pub kind: String,
-    pub settings: BTreeMap<String, Setting>,
-    pub timeout_ms: u64,
-    pub language: Option<String>,
-    /// The user's own words for the message.
-    pub template: Option<String>,
+pub struct Silence {
+    pub matchers: Vec<Matcher>,
+    pub starts_at: WallTime,
+    pub ends_at: WallTime,
+    pub author: String,
+    pub comment: String,
 }
 
-/// Kinds whose provider is told by a key that a message is the one before it again.
-const KEYED: [&str; 5] = ["webhook", "alertmanager", "opsgenie", "victorops", "pagerduty"];
-
-impl Channel {
-    /// Without settings.
-    #[must_use]
-    pub fn new(kind: &str, timeout_ms: u64) -> Self {
-        Self { kind: kind.to_owned(), settings: BTreeMap::new(), timeout_ms, language: None, template: None }
-    }
-
-    /// Its receiver knows a repetition for one.
-    #[must_use]
-    pub fn is_keyed(&self) -> bool {
-        KEYED.contains(&self.kind.as_str())
-    }
-}
-
+/// On one label of an alert; `alert` (or `alertname`) and `severity` can be asked like labels. A missing one is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Setting {
-    Text(String),
-    Texts(Vec<String>),
-    Pairs(BTreeMap<String, String>),
-    Secret(SecretRef),
-    Flag(bool),
-    Number(u64),
+pub struct Matcher {
+    pub label: String,
+    pub op: MatchOp,
+    /// A regular expression for the whole value, for the two that want one.
+    pub value: String,
 }
 
-/// Where a secret is read on the host that sends.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SecretRef {
-    File(String),
-    Env(String),
-    /// Written into the applied file itself: works, but stands in the ledger. Never printed.
-    Inline(String),
-}
-
-impl core::fmt::Debug for SecretRef {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "file {path}"),
-            Self::Env(name) => write!(f, "env {name}"),
-            Self::Inline(_) => f.write_str("inline (hidden)"),
-        }
-    }
-}
-
-/// A catch-all: every alert goes to these channels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
-    pub channels: Vec<String>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MatchOp {
+    Equal,
+    NotEqual,
+    Matches,
+    MatchesNot,
 }

@@ -1,24 +1,24 @@
 //! What may stand in the ledger: names, sizes, and what must fit together. The last gate; the command line, which
-//! knows file and line, has asked before. Not here: whether a change is allowed in the present state.
+//! knows file and line, has asked before. Not here: the alerting configuration (validate_alerting.rs), and whether a
+//! change is allowed in the present state.
 
 use super::{
     apply::reject,
     command::Rejection,
     state::{Kind, NodeProfile, Settings, WorkloadSpec},
-    state_alert::{AlertingConfig, Channel, SecretRef, Setting},
 };
 use crate::{
     limits::{
-        CHANNEL_TEXTS_MAX, CHANNELS_MAX, COMMAND_BYTES, ENVIRONMENT_BYTES, LABELS_MAX, NAME_BYTES,
-        NODE_NAME_BYTES, PORTS_MAX, REPLICAS_MAX, ROUTES_MAX, SETTINGS_MAX, TEMPLATE_BYTES, VALUE_BYTES,
+        COMMAND_BYTES, ENVIRONMENT_BYTES, LABELS_MAX, NAME_BYTES, NODE_NAME_BYTES, PORTS_MAX, REPLICAS_MAX,
+        VALUE_BYTES,
     },
     timing::Timing,
 };
 use std::collections::BTreeMap;
 
-type Checked = Result<(), Rejection>;
+pub(super) type Checked = Result<(), Rejection>;
 
-fn ensure(holds: bool, message: impl FnOnce() -> String) -> Checked {
+pub(super) fn ensure(holds: bool, message: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(reject("INVALID", message())) }
 }
 
@@ -121,50 +121,4 @@ fn exec(spec: &WorkloadSpec) -> Checked {
     ensure(short(&exec.user) && short(&exec.working_dir), || {
         format!("workload {name}: its user or working_dir is longer than {VALUE_BYTES} bytes")
     })
-}
-
-pub(super) fn alerting(config: &AlertingConfig) -> Checked {
-    ensure(config.channels.len() <= CHANNELS_MAX && config.routes.len() <= ROUTES_MAX, || {
-        format!("alerting: at most {CHANNELS_MAX} channels and {ROUTES_MAX} routes")
-    })?;
-    for (name, channel) in &config.channels {
-        ensure(!name.is_empty() && name.len() <= NAME_BYTES, || {
-            format!("alerting: \"{name}\" can't be a channel's name: 1 to {NAME_BYTES} bytes")
-        })?;
-        ensure(channel_fits(channel), || {
-            format!(
-                "alerting: channel \"{name}\" has more than {SETTINGS_MAX} settings, or an empty one, or one that is too long"
-            )
-        })?;
-    }
-    for channel in config.routes.iter().flat_map(|route| &route.channels) {
-        ensure(config.channels.contains_key(channel), || {
-            format!("alerting: a route names channel \"{channel}\", which isn't defined")
-        })?;
-    }
-    ensure(config.routes.iter().all(|route| route.channels.len() <= CHANNELS_MAX), || {
-        format!("alerting: a route names more than {CHANNELS_MAX} channels")
-    })
-}
-
-fn channel_fits(channel: &Channel) -> bool {
-    let fits = |text: &str, max: usize| (1..=max).contains(&text.len());
-    fits(&channel.kind, NAME_BYTES)
-        && channel.settings.len() <= SETTINGS_MAX
-        && channel.settings.iter().all(|(key, setting)| fits(key, NAME_BYTES) && setting_fits(setting))
-        && channel.language.as_ref().is_none_or(|language| fits(language, NAME_BYTES))
-        && channel.template.as_ref().is_none_or(|template| fits(template, TEMPLATE_BYTES))
-}
-
-fn setting_fits(setting: &Setting) -> bool {
-    let fits = |text: &str| (1..=VALUE_BYTES).contains(&text.len());
-    match setting {
-        Setting::Text(text) => fits(text),
-        Setting::Texts(texts) => {
-            texts.len() <= CHANNEL_TEXTS_MAX && texts.iter().all(|text| text.len() <= VALUE_BYTES)
-        }
-        Setting::Pairs(pairs) => labels(pairs).is_ok(),
-        Setting::Secret(SecretRef::File(text) | SecretRef::Env(text) | SecretRef::Inline(text)) => fits(text),
-        Setting::Flag(_) | Setting::Number(_) => true,
-    }
 }

@@ -12,8 +12,8 @@ use crate::{
     },
     ledger::{
         AgentState, AlertingConfig, Body, Channel, Command, Death, Exit, FEATURE_LEVEL, Failure, Kind,
-        Ledger, NodeProfile, Phase, RecoverySpec, Reply, Report, Role, Route, SendOutcome, Settings, Subject,
-        WorkloadSpec,
+        Ledger, Message, NodeProfile, Phase, RecoverySpec, Reply, Report, Role, Route, SendOutcome, Settings,
+        Subject, WorkloadSpec,
     },
     time::{Instant, WallTime},
 };
@@ -47,12 +47,24 @@ pub(crate) struct Play {
     /// Milliseconds until a channel's provider answers; the default is 20.
     pub answers_after: BTreeMap<String, u64>,
     pub refuses: BTreeSet<String>,
+    /// Those that refuse say that trying again is no use, or how long they want silence.
+    pub for_good: bool,
+    pub asks_for_silence: Option<u64>,
     pub commits: bool,
     pub trace: Vec<String>,
-    /// What providers got: "CHANNEL PHASE SUMMARY".
+    /// What providers got: "CHANNEL PHASE SUMMARY", and "; PHASE SUMMARY" for each further alert.
     pub told: Vec<String>,
+    pub got: Vec<Got>,
     /// Rejected proposals.
     pub refused: Vec<String>,
+}
+
+/// One message as a provider got it.
+#[derive(Clone, Debug)]
+pub(crate) struct Got {
+    pub at: u64,
+    pub id: u64,
+    pub message: Message,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +72,7 @@ enum Happens {
     Commit(Body),
     Promise(NodeId, LeaseEpoch),
     Report(NodeId, String, u32, Generation, Report),
-    Answer { alert: u64, channel: String, phase: Phase, attempt: u32, outcome: SendOutcome },
+    Answer { message: u64, attempt: u32, outcome: SendOutcome },
 }
 
 impl Play {
@@ -84,9 +96,12 @@ impl Play {
             broken: BTreeSet::new(),
             answers_after: BTreeMap::new(),
             refuses: BTreeSet::new(),
+            for_good: false,
+            asks_for_silence: None,
             commits: true,
             trace: Vec::new(),
             told: Vec::new(),
+            got: Vec::new(),
             refused: Vec::new(),
         };
         let settings =
@@ -194,11 +209,18 @@ impl Play {
         self.commit(Body::WorkloadsApplied { specs, if_version: None });
     }
 
+    pub fn alerting(&mut self, config: AlertingConfig) {
+        let reply = self.commit(Body::AlertingApplied { config });
+        assert_eq!(reply, Reply::Done);
+    }
+
     pub fn channels(&mut self, names: &[&str]) {
         let channels =
             names.iter().map(|name| ((*name).to_owned(), Channel::new("console", 5_000))).collect();
-        let routes = vec![Route { channels: names.iter().map(|name| (*name).to_owned()).collect() }];
-        self.commit(Body::AlertingApplied { config: AlertingConfig { channels, routes } });
+        let routes = vec![Route::to(names.iter().map(|name| (*name).to_owned()).collect())];
+        self.commit(Body::AlertingApplied {
+            config: AlertingConfig { channels, routes, ..AlertingConfig::default() },
+        });
     }
 
     pub fn run(&mut self, ms: u64) {
@@ -258,9 +280,8 @@ impl Play {
                     });
                 }
             }
-            Happens::Answer { alert, channel, phase, attempt, outcome } => {
-                let answer =
-                    alerting::Input::SendFinished { alert, channel, phase, attempt, outcome, dice: 0 };
+            Happens::Answer { message, attempt, outcome } => {
+                let answer = alerting::Input::SendFinished { message, attempt, outcome, dice: 0 };
                 self.step(Input::Tick, answer);
             }
         }
@@ -289,25 +310,61 @@ impl Play {
                 alerting::Effect::Propose(body) => {
                     self.queue.push((self.now + COMMIT, Happens::Commit(body)))
                 }
-                alerting::Effect::Send { alert, channel, phase, attempt, .. } => {
-                    self.send(alert, channel, phase, attempt);
+                alerting::Effect::Send { message, attempt, .. } => self.send(message, attempt),
+                alerting::Effect::Keep { channel, alerts } => {
+                    self.say(format!("keep {channel}: {} alerts", alerts.len()));
                 }
+                alerting::Effect::Warn(what) => self.say(format!("warn: {what}")),
             }
         }
     }
 
-    fn send(&mut self, alert: u64, channel: String, phase: Phase, attempt: u32) {
-        let summary = self.ledger.alerts[&alert].summary.clone();
-        let phase_name = if phase == Phase::Firing { "firing" } else { "resolved" };
-        self.say(format!("send {channel} {phase_name} #{attempt}"));
+    /// A provider gets it at once, answers later, and may get it though the answer is lost.
+    fn send(&mut self, id: u64, attempt: u32) {
+        let message = self.ledger.messages[&id].clone();
+        let channel = message.channel.clone();
+        let told: Vec<String> =
+            message.told.iter().map(|(alert, phase)| self.words(*alert, *phase)).collect();
+        let phase =
+            if message.told.iter().any(|(_, phase)| *phase == Phase::Firing) { "firing" } else { "resolved" };
+        self.say(format!("send {channel} {phase} #{attempt}"));
         let after = self.answers_after.get(&channel).copied().unwrap_or(20);
         let outcome = if self.refuses.contains(&channel) {
-            SendOutcome::Failed { reason: "refused".to_owned(), retry: true }
+            let after_ms = self.asks_for_silence;
+            SendOutcome::Failed { reason: "refused".to_owned(), retry: !self.for_good, after_ms }
         } else {
-            self.told.push(format!("{channel} {phase_name} {summary}"));
+            self.told.push(format!("{channel} {}", told.join("; ")));
+            self.got.push(Got { at: self.now, id, message });
             SendOutcome::Sent
         };
-        self.queue.push((self.now + after, Happens::Answer { alert, channel, phase, attempt, outcome }));
+        self.queue.push((self.now + after, Happens::Answer { message: id, attempt, outcome }));
+    }
+
+    fn words(&self, alert: u64, phase: Phase) -> String {
+        let phase = if phase == Phase::Firing { "firing" } else { "resolved" };
+        format!("{phase} {}", self.ledger.alerts[&alert].summary)
+    }
+
+    /// Something of the user's own fires, or ends.
+    pub fn raise(&mut self, name: &str, key: &str, labels: &[(&str, &str)]) {
+        self.commit(Body::AlertRaised {
+            name: name.to_owned(),
+            severity: crate::ledger::Severity::Warning,
+            dedup_key: key.to_owned(),
+            failure: None,
+            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            summary: key.to_owned(),
+            description: String::new(),
+        });
+    }
+
+    pub fn end(&mut self, key: &str) {
+        self.commit(Body::AlertEnded { dedup_key: key.to_owned(), summary: format!("{key} is over") });
+    }
+
+    /// What `channel` was told, without its name.
+    pub fn told_to(&self, channel: &str) -> Vec<&str> {
+        self.told.iter().filter_map(|told| told.strip_prefix(channel)?.strip_prefix(' ')).collect()
     }
 
     /// Silent from now on; nobody declares it yet.
@@ -384,6 +441,15 @@ impl Play {
         self.alerting = Alerting::new(NodeId(2), self.term, Instant::from_millis(self.now));
         self.give_voters();
         self.say("new leader".to_owned());
+    }
+
+    /// An older leader of the same term's view does what the present one does, at the same moment.
+    pub fn step_twice(&mut self) {
+        let mut other = Alerting::new(NodeId(2), self.term, Instant::from_millis(self.now));
+        self.step(Input::Tick, alerting::Input::Tick);
+        core::mem::swap(&mut self.alerting, &mut other);
+        self.step(Input::Tick, alerting::Input::Tick);
+        core::mem::swap(&mut self.alerting, &mut other);
     }
 
     pub fn voters_become(&mut self, voters: &[u64]) {

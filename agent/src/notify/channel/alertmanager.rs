@@ -1,7 +1,7 @@
 //! Alertmanager's `POST /api/v2/alerts`.
 //!
 //! Alertmanager knows an alert by its labels, so these are the same whoever sends: no leader, no term, no time.
-//! It forgets an alert that isn't sent again. The outbox sends each alert once, so `KEPT_FOR` is long.
+//! It forgets an alert that isn't sent again, so the leader sends those that fire every minute.
 
 use crate::notify::{
     Refused, body,
@@ -14,8 +14,8 @@ use cluster_core::{alerting::Notice, time::WallTime};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// How long an alert stays firing without being sent again.
-pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long an alert stays firing without being sent again: some minutes without a leader are survived.
+pub const KEPT_FOR: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Clone, Debug)]
 pub struct Config {

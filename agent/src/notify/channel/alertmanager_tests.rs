@@ -66,7 +66,7 @@ fn an_alert_is_its_labels_whoever_sends_it_and_whenever() {
             "description": "n was last seen 1.13 s before it was declared.\nby n1 <n2> & n3",
         },
         "startsAt": "2023-11-14T22:13:20.123Z",
-        "endsAt": "2023-11-15T22:15:00.000Z",
+        "endsAt": "2023-11-14T22:20:00.000Z",
         "generatorURL": "",
     }]);
     assert_eq!(json!(firing), expected);

@@ -1,4 +1,4 @@
-//! A program of the user's: the alerts' JSON on its standard input, one a line, as the `file` channel writes them.
+//! A program of the user's: the message's JSON on its standard input, on one line, as the `file` channel writes it.
 //!
 //! Exit 0 is delivered. EX_USAGE, EX_DATAERR, EX_NOPERM and EX_CONFIG of sysexits.h say that trying again is no use;
 //! anything else is tried again. Dropping the future kills the program and all that it started.
@@ -41,7 +41,7 @@ impl Config {
 /// What the program reads.
 #[must_use]
 pub fn request(message: &Message) -> String {
-    message.notices.iter().map(|notice| format!("{}\n", body::json(notice))).collect()
+    format!("{}\n", body::of(message))
 }
 
 /// `said` is the start of what it printed: its errors if there are any, its output otherwise.

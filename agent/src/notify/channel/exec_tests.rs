@@ -15,7 +15,7 @@ async fn run(script: &str, within: Duration) -> Result<String, Refused> {
 }
 
 #[tokio::test]
-async fn the_program_reads_a_line_an_alert() {
+async fn the_program_reads_a_line_with_all_alerts() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("got");
     let script = format!("cat > {}; echo \"$HOLDFAST_ALERT_STATUS $HOLDFAST_ALERT_ID\"", path.display());
@@ -23,7 +23,8 @@ async fn the_program_reads_a_line_an_alert() {
     assert_eq!(words, "exit status: 0: firing 0000000000000005-17-firing");
     let got = std::fs::read_to_string(path).unwrap();
     let lines: Vec<serde_json::Value> = got.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((lines.len(), &lines[0]["alert"], &lines[1]["id"]), (2, &"NodeDead".into(), &"18".into()));
+    assert_eq!((lines.len(), &lines[0]["alert"], &lines[0]["id"]), (1, &"NodeDead".into(), &"17".into()));
+    assert_eq!(lines[0]["alerts"][1]["id"], "18");
     assert!(lines[0]["ends_at"].is_null());
 }
 

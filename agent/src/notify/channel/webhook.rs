@@ -29,17 +29,10 @@ impl fmt::Debug for Config {
     }
 }
 
-/// A post for each notice, since a body holds one alert. Those sent before a failure are repeated with it, under
-/// the same ids.
-///
 /// # Errors
-/// A post was refused.
+/// The post was refused.
 pub async fn deliver(config: &Config, message: &Message, now: WallTime) -> Result<String, Refused> {
-    let mut said = String::new();
-    for notice in &message.notices {
-        said = post(config, &notice.message_id(), body::json(notice), now).await?;
-    }
-    Ok(said)
+    post(config, &message.id, body::of(message), now).await
 }
 
 async fn post(config: &Config, message_id: &str, body: String, now: WallTime) -> Result<String, Refused> {

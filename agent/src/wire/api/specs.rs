@@ -103,7 +103,7 @@ pub fn alerting(channels: Vec<v1::Channel>, routes: Vec<v1::Route>) -> Result<Al
             return Err(invalid("DUPLICATE_CHANNEL", format!("channel {name} is given twice")));
         }
     }
-    config.routes = routes.into_iter().map(|route| Route { channels: route.channels }).collect();
+    config.routes = routes.into_iter().map(|route| Route::to(route.channels)).collect();
     Ok(config)
 }
 

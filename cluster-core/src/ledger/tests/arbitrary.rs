@@ -102,14 +102,17 @@ enum Wish {
     Channels {
         names: Vec<&'static str>,
     },
-    Intend {
+    Queue {
         nth: usize,
         resolved: bool,
+        repeat: bool,
+    },
+    Intend {
+        nth: usize,
         attempt: Option<u32>,
     },
     Sent {
         nth: usize,
-        resolved: bool,
         attempt: Option<u32>,
         outcome: SendOutcome,
     },
@@ -145,7 +148,11 @@ fn subject() -> impl Strategy<Value = Subject> {
 }
 
 fn outcome() -> impl Strategy<Value = SendOutcome> {
-    let failed = any::<bool>().prop_map(|retry| SendOutcome::Failed { reason: "no".to_owned(), retry });
+    let failed = any::<bool>().prop_map(|retry| SendOutcome::Failed {
+        reason: "no".to_owned(),
+        retry,
+        after_ms: None,
+    });
     prop_oneof![Just(SendOutcome::Sent), failed]
 }
 
@@ -196,10 +203,15 @@ fn wish() -> impl Strategy<Value = Wish> {
         (0u8..2).prop_map(|key| Wish::Raise { key }),
         (0u8..2).prop_map(|key| Wish::End { key }),
         vec(channels, 0..3).prop_map(|names| Wish::Channels { names }),
-        (0usize..3, any::<bool>(), proptest::option::weighted(0.2, 0u32..30))
-            .prop_map(|(nth, resolved, attempt)| Wish::Intend { nth, resolved, attempt }),
-        (0usize..3, any::<bool>(), proptest::option::weighted(0.2, 0u32..30), outcome())
-            .prop_map(|(nth, resolved, attempt, outcome)| Wish::Sent { nth, resolved, attempt, outcome }),
+        (0usize..3, any::<bool>(), any::<bool>()).prop_map(|(nth, resolved, repeat)| Wish::Queue {
+            nth,
+            resolved,
+            repeat
+        }),
+        (0usize..3, proptest::option::weighted(0.2, 0u32..30))
+            .prop_map(|(nth, attempt)| Wish::Intend { nth, attempt }),
+        (0usize..3, proptest::option::weighted(0.2, 0u32..30), outcome())
+            .prop_map(|(nth, attempt, outcome)| Wish::Sent { nth, attempt, outcome }),
     ];
     prop_oneof![5 => cluster, 6 => work, 2 => alerts]
 }
@@ -322,18 +334,26 @@ fn proposal(ledger: &Ledger, wish: &Wish) -> Body {
                     .iter()
                     .map(|name| ((*name).to_owned(), Channel::new("console", 5_000)))
                     .collect(),
-                routes: vec![Route { channels: names.iter().map(|name| (*name).to_owned()).collect() }],
+                routes: vec![Route::to(names.iter().map(|name| (*name).to_owned()).collect())],
+                ..AlertingConfig::default()
             },
         },
-        Wish::Intend { nth, resolved, attempt } => {
-            let (alert, channel, phase, attempts) = notification(ledger, *nth, *resolved);
-            let attempt = attempt.unwrap_or(attempts + 1);
-            Body::NotificationIntended { alert, channel, phase, attempt, term: 1, send_within_ms: 9 }
+        Wish::Queue { nth, resolved, repeat } => {
+            let alert = ledger.alerts.keys().nth(*nth).copied().unwrap_or_default();
+            let why = if *repeat { Why::Repeat { of: ledger.applied.index } } else { Why::First };
+            let phase = if *resolved { Phase::Resolved } else { Phase::Firing };
+            let channel = ledger.alerting.channels.keys().next().cloned().unwrap_or_default();
+            Body::MessageQueued { channel, told: vec![(alert, phase)], incident: alert, why }
         }
-        Wish::Sent { nth, resolved, attempt, outcome } => {
-            let (alert, channel, phase, attempts) = notification(ledger, *nth, *resolved);
+        Wish::Intend { nth, attempt } => {
+            let (message, attempts) = message(ledger, *nth);
+            let attempt = attempt.unwrap_or(attempts + 1);
+            Body::MessageIntended { message, attempt, term: 1, send_within_ms: 9 }
+        }
+        Wish::Sent { nth, attempt, outcome } => {
+            let (message, attempts) = message(ledger, *nth);
             let (attempt, outcome) = (attempt.unwrap_or(attempts), outcome.clone());
-            Body::NotificationDone { alert, channel, phase, attempt, by: NodeId(1), outcome }
+            Body::MessageDone { message, attempt, by: NodeId(1), outcome }
         }
     }
 }
@@ -351,11 +371,8 @@ fn reported(ledger: &Ledger, nth: usize, report: &Report) -> Body {
     Body::InstanceReported { node, workload, index, generation, instance, report }
 }
 
-fn notification(ledger: &Ledger, nth: usize, resolved: bool) -> (u64, String, Phase, u32) {
-    let phase = if resolved { Phase::Resolved } else { Phase::Firing };
-    let all = ledger.alerts.iter().flat_map(|(id, alert)| alert.notifications.iter().map(move |n| (*id, n)));
-    let found = all.filter(|(_, n)| n.phase == phase).nth(nth);
-    found.map_or((0, "hook".to_owned(), phase, 0), |(id, n)| (id, n.channel.clone(), phase, n.attempts))
+fn message(ledger: &Ledger, nth: usize) -> (u64, u32) {
+    ledger.messages.iter().nth(nth).map_or((0, 0), |(id, message)| (*id, message.attempts))
 }
 
 /// Who may run, by the plainest book-keeping: placed, and neither confirmed to have ended nor under a safe epoch.

@@ -8,7 +8,9 @@ mod failures;
 mod health;
 mod instances;
 mod leases;
+mod messages;
 mod nodes;
+mod silences;
 mod workloads;
 
 use super::*;

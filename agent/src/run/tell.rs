@@ -1,0 +1,120 @@
+//! How a leader tells people: what its alerting machine wants told is made into messages and sent.
+//!
+//! Not here: what is told to whom and when (cluster-core's `alerting`), and how a channel is spoken to (`notify`).
+
+use super::{input::Input, leader::Leader};
+use crate::{
+    consensus::Consensus,
+    notify::{self, Telling},
+};
+use cluster_core::{
+    alerting::{self, Notice},
+    ledger::{Channel, Ledger, Phase, SendOutcome},
+    recovery::{LiveView, View},
+    time::Instant,
+};
+use std::time::Duration;
+
+/// One post that keeps alerts firing; the next one is due in a minute.
+const KEEP_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Leader {
+    pub(super) fn alert(&mut self, now: Instant, ledger: &Ledger, live: &LiveView, input: alerting::Input) {
+        let mut effects = Vec::new();
+        self.alerting.step(now, &View { ledger, live }, input, &mut effects);
+        for effect in effects {
+            match effect {
+                alerting::Effect::Propose(body) => self.propose(body),
+                alerting::Effect::Send { message, attempt, deadline } => {
+                    self.send(now, ledger, message, attempt, deadline);
+                }
+                alerting::Effect::Keep { channel, alerts } => self.keep(ledger, &channel, &alerts),
+                alerting::Effect::Warn(what) => tracing::warn!("alerting: {what}"),
+            }
+        }
+    }
+
+    /// Confirms the leadership, then tells the provider. Either way one answer comes back.
+    fn send(&self, now: Instant, ledger: &Ledger, message: u64, attempt: u32, deadline: Instant) {
+        let telling = self.telling(ledger, message);
+        let (consensus, inputs, term) =
+            (self.office.consensus.clone(), self.office.inputs.clone(), self.term);
+        let time_left = deadline.since(now);
+        tokio::spawn(async move {
+            let outcome = match telling {
+                Some((to, telling)) => {
+                    let sending = confirmed_send(&consensus, term, &to, telling, time_left);
+                    tokio::time::timeout(time_left, sending).await.unwrap_or_else(|_| SendOutcome::Failed {
+                        reason: format!("no answer within {} ms", time_left.as_millis()),
+                        retry: true,
+                        after_ms: None,
+                    })
+                }
+                None => SendOutcome::Failed {
+                    reason: "its alerts or its channel are gone".into(),
+                    retry: false,
+                    after_ms: None,
+                },
+            };
+            let _stopping = inputs.send(Input::Sent { message, attempt, outcome }).await;
+        });
+    }
+
+    /// What the ledger's message says, and to whom.
+    fn telling(&self, ledger: &Ledger, id: u64) -> Option<(Channel, Telling)> {
+        let message = ledger.messages.get(&id)?;
+        let to = ledger.alerting.channels.get(&message.channel)?.clone();
+        let told = message.told.iter().filter_map(|(alert, phase)| self.notice(ledger, *alert, *phase));
+        let notices: Vec<Notice> = told.collect();
+        let key = match ledger.alerts.get(&message.incident) {
+            Some(incident) => incident.dedup_key.clone(),
+            None => notices.first()?.dedup_key.clone(),
+        };
+        let (open, maybe_repeated) = (message.open, message.maybe_repeated);
+        let id = alerting::message_id(ledger, id);
+        (!notices.is_empty()).then_some((to, Telling { id, key, notices, open, maybe_repeated }))
+    }
+
+    fn notice(&self, ledger: &Ledger, alert: u64, phase: Phase) -> Option<Notice> {
+        Notice::of(ledger, alert, phase, &self.office.identity.name, self.term)
+    }
+
+    /// Posts once more that these fire; what comes of it matters to nobody, as it is done again in a minute.
+    fn keep(&self, ledger: &Ledger, channel: &str, alerts: &[u64]) {
+        let Some(to) = ledger.alerting.channels.get(channel).cloned() else { return };
+        let notices: Vec<Notice> =
+            alerts.iter().filter_map(|id| self.notice(ledger, *id, Phase::Firing)).collect();
+        if notices.is_empty() {
+            return;
+        }
+        let (consensus, term, channel) = (self.office.consensus.clone(), self.term, channel.to_owned());
+        let telling =
+            Telling { id: "keep".into(), key: "keep".into(), notices, open: false, maybe_repeated: false };
+        // Ends with its time-out; at most one a channel and minute.
+        tokio::spawn(async move {
+            let sending = confirmed_send(&consensus, term, &to, telling, KEEP_TIMEOUT);
+            if let Ok(SendOutcome::Failed { reason, .. }) = tokio::time::timeout(KEEP_TIMEOUT, sending).await
+            {
+                tracing::debug!(channel, reason, "what fires wasn't posted again");
+            }
+        });
+    }
+}
+
+/// A deposed leader finds out here, just before it would speak, and keeps silent.
+async fn confirmed_send(
+    consensus: &Consensus,
+    term: u64,
+    to: &Channel,
+    telling: Telling,
+    time_left: Duration,
+) -> SendOutcome {
+    match consensus.confirm_leader().await {
+        Ok(confirmed) if confirmed == term => notify::outcome(&notify::send(to, telling, time_left).await),
+        Ok(_) | Err(_) => SendOutcome::Failed {
+            reason: "this agent doesn't lead any more; nothing was sent".into(),
+            retry: true,
+            after_ms: None,
+        },
+    }
+}

@@ -1,0 +1,78 @@
+//! Mutes: why an alert isn't told at this moment. An inhibition, a silence, or a maintenance; the first that there is
+//! gives the reason. Whoever was told that an alert fires is told that it is over, muted or not.
+//!
+//! Not here: schedules of routes (`groups`), which mute on some channels only.
+
+use super::config::{Compiled, value};
+use crate::{
+    ledger::{Alert, Ledger},
+    time::WallTime,
+};
+
+pub struct Mutes<'a> {
+    compiled: &'a Compiled,
+    ledger: &'a Ledger,
+    wall: WallTime,
+    /// Alerts that fire and are the source of some inhibition.
+    sources: Vec<(u64, &'a Alert)>,
+    /// Silences in force.
+    silences: Vec<u64>,
+}
+
+impl<'a> Mutes<'a> {
+    #[must_use]
+    pub fn new(compiled: &'a Compiled, ledger: &'a Ledger, wall: WallTime) -> Self {
+        let fires = |(id, alert): &(&u64, &Alert)| {
+            alert.ends_at.is_none() && !compiled.matched(**id).sources.is_empty()
+        };
+        let sources = ledger.alerts.iter().filter(fires).map(|(id, alert)| (*id, alert)).collect();
+        let in_force = ledger.silences.iter().filter(|(_, s)| s.starts_at <= wall && wall < s.ends_at);
+        let silences = in_force.map(|(id, _)| *id).collect();
+        Self { compiled, ledger, wall, sources, silences }
+    }
+
+    #[must_use]
+    pub fn why(&self, id: u64, alert: &Alert) -> Option<String> {
+        self.inhibited(id, alert).or_else(|| self.silenced(alert)).or_else(|| self.maintained(id))
+    }
+
+    /// As Alertmanager has it: what matches both sides of a rule isn't inhibited by another such, nor by itself; labels
+    /// that both lack are equal.
+    fn inhibited(&self, id: u64, alert: &Alert) -> Option<String> {
+        let matched = self.compiled.matched(id);
+        for rule in &matched.targets {
+            let both = matched.sources.contains(rule);
+            let equal = &self.ledger.alerting.inhibits[*rule].equal;
+            let inhibits = |(source_id, source): &&(u64, &Alert)| {
+                let source_matched = self.compiled.matched(*source_id);
+                *source_id != id
+                    && source_matched.sources.contains(rule)
+                    && !(both && source_matched.targets.contains(rule))
+                    && equal.iter().all(|label| value(source, label) == value(alert, label))
+            };
+            if let Some((_, source)) = self.sources.iter().find(inhibits) {
+                let labels = ["node", "workload"].map(|label| value(source, label));
+                let of = labels.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+                return Some(format!("inhibited by {} {of}", source.name).trim_end().to_owned());
+            }
+        }
+        None
+    }
+
+    fn silenced(&self, alert: &Alert) -> Option<String> {
+        let id = self.silences.iter().find(|id| self.compiled.silences(**id, alert))?;
+        let silence = &self.ledger.silences[id];
+        Some(format!("silence {id} by {}: {}", silence.author, silence.comment))
+    }
+
+    fn maintained(&self, id: u64) -> Option<String> {
+        let known = |i: &&usize| {
+            let maintenance = &self.ledger.alerting.maintenances[**i];
+            maintenance.from.is_none_or(|from| from <= self.wall)
+                && maintenance.until.is_none_or(|until| self.wall < until)
+                && self.compiled.is_on(maintenance.schedule.as_ref(), self.wall)
+        };
+        let i = self.compiled.matched(id).maintenances.iter().find(known)?;
+        Some(format!("maintenance \"{}\"", self.ledger.alerting.maintenances[*i].comment))
+    }
+}
