@@ -163,7 +163,8 @@ fn check_setting(spec: &TypeSpec, key: &str, setting: &Setting) -> Result<(), St
     }
 }
 
-fn is_url(text: &str) -> bool {
+#[must_use]
+pub fn is_url(text: &str) -> bool {
     reqwest::Url::parse(text.trim())
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }

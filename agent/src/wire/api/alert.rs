@@ -1,10 +1,11 @@
 //! `AlertService`: what people were told, and through what.
 
 use super::{
+    alerting,
     call::Call,
     errors,
     leader::{Api, client, request_id},
-    page, specs,
+    page,
 };
 use cluster_core::ledger::Body;
 use holdfast_proto::v1::{
@@ -44,7 +45,7 @@ impl AlertService for Alerts {
     ) -> Result<Response<v1::ApplyAlertingResponse>, Status> {
         let here = async |call: Call, message: v1::ApplyAlertingRequest| {
             let id = request_id(&message.request_id)?;
-            let config = specs::alerting(message.channels, message.routes)?;
+            let config = alerting::from_wire(message)?;
             let channels = config.channels.keys().cloned().collect();
             let routes = u32::try_from(config.routes.len()).unwrap_or(u32::MAX);
             self.0.write(&call, id, Body::AlertingApplied { config }).await?;

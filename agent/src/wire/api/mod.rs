@@ -3,6 +3,7 @@
 //! Not here: what agents say to each other, and listening.
 
 mod alert;
+pub mod alerting;
 mod call;
 pub mod channels;
 mod cluster;
