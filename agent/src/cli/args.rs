@@ -279,13 +279,32 @@ pub struct AvailabilityArgs {
 pub enum AlertCommand {
     /// Alerts, newest first, with what was sent
     List,
-    /// Replace all channels and routes by what the file says
+    /// Replace the whole alerting configuration by what the file says
     Apply {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
     /// Send a test through one channel
     Test { channel: String },
+    /// Tell nobody of alerts that match, for a while
+    Silence {
+        /// Like alert=NodeDead, severity!=critical or node=~"web-.*"; an alert must match all
+        #[arg(value_name = "MATCHER")]
+        matchers: Vec<String>,
+        /// How long: 30m, 2h, at most 30d
+        #[arg(long = "for", value_name = "DURATION")]
+        length: Option<String>,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        comment: Option<String>,
+    },
+    /// End a silence now
+    Unsilence {
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Silences, newest first
+    Silences,
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }

@@ -10,6 +10,7 @@ mod failure;
 mod node;
 mod parse;
 mod session;
+mod silence;
 mod status;
 mod table;
 mod text;

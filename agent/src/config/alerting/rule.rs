@@ -34,7 +34,7 @@ pub(super) fn read(section: &Section<'_>, config: &AlertingConfig) -> Result<Rul
         over: over.ok_or_else(|| {
             section.wrong("doesn't say of what; add over = \"nodes\", or over = \"workloads\"")
         })?,
-        condition: needed_condition(section, "when", "restarts > 3")?,
+        condition: needed_condition(section, "when", "labels.disk == 'ssd'")?,
         for_ms: time(section, "for", 0..=ALERTING_WAIT_MAX_MS)?.unwrap_or(0),
         severity: one_of(section, "severity", &severities, &[])?.unwrap_or(Severity::Warning),
         summary: short(section, "summary", SENTENCE_BYTES)?.unwrap_or_else(|| name.clone()),

@@ -614,7 +614,7 @@ fn a_rule_can_be_wrong() {
         ),
         (
             "[[rule]]\nname = \"A\"\nover = \"nodes\"".to_owned(),
-            "a.toml:1: [rule] has no when; add when = \"restarts > 3\"",
+            "a.toml:1: [rule] has no when; add when = \"labels.disk == 'ssd'\"",
         ),
         (
             "[[rule]]\nname = \"A B\"".to_owned(),

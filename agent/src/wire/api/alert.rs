@@ -1,11 +1,11 @@
-//! `AlertService`: what people were told, and through what.
+//! `AlertService`: what people were told, and through what. Not here: what is kept back for a while (`silence`).
 
 use super::{
     alerting,
     call::Call,
     errors,
     leader::{Api, client, request_id},
-    page,
+    page, silence,
 };
 use cluster_core::ledger::Body;
 use holdfast_proto::v1::{
@@ -15,8 +15,13 @@ use tonic::{Code, Request, Response, Status, transport::Channel};
 
 pub struct Alerts(pub Api);
 
-fn at(channel: Channel) -> AlertServiceClient<Channel> {
+pub(super) fn at(channel: Channel) -> AlertServiceClient<Channel> {
     client!(AlertServiceClient<Channel>, channel)
+}
+
+pub(super) fn channel_not_found(name: &str) -> Status {
+    let text = format!("there is no channel \"{name}\"; `holdfast alert apply FILE` defines channels");
+    errors::status(Code::NotFound, "CHANNEL_NOT_FOUND", text)
 }
 
 #[tonic::async_trait]
@@ -63,10 +68,7 @@ impl AlertService for Alerts {
             self.0.barrier().await?;
             let channel = message.channel;
             if !self.0.shared.read(|ledger| ledger.alerting.channels.contains_key(&channel)) {
-                let text = format!(
-                    "there is no channel \"{channel}\"; `holdfast alert apply FILE` defines channels"
-                );
-                return Err(errors::status(Code::NotFound, "CHANNEL_NOT_FOUND", text));
+                return Err(channel_not_found(&channel));
             }
             let (delivered, detail) = match self.0.shared.tester.test(channel).await {
                 Ok(detail) => (true, detail),
@@ -77,5 +79,26 @@ impl AlertService for Alerts {
         };
         let there = |channel, request| async move { at(channel).test_channel(request).await };
         self.0.through_leader(request, there, here).await
+    }
+
+    async fn add_silence(
+        &self,
+        request: Request<v1::AddSilenceRequest>,
+    ) -> Result<Response<v1::AddSilenceResponse>, Status> {
+        silence::add(&self.0, request).await
+    }
+
+    async fn end_silence(
+        &self,
+        request: Request<v1::EndSilenceRequest>,
+    ) -> Result<Response<v1::EndSilenceResponse>, Status> {
+        silence::end(&self.0, request).await
+    }
+
+    async fn list_silences(
+        &self,
+        request: Request<v1::ListSilencesRequest>,
+    ) -> Result<Response<v1::ListSilencesResponse>, Status> {
+        silence::list(&self.0, request).await
     }
 }

@@ -15,6 +15,7 @@ mod logs;
 mod page;
 mod plan;
 mod raft;
+mod silence;
 mod specs;
 #[cfg(test)]
 pub(crate) mod testing;
