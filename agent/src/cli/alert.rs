@@ -1,7 +1,9 @@
-//! `holdfast alert …`: what people were told, and through what. Not here: what is kept back for a while (`silence`).
+//! `holdfast alert …`: what people were told, and through what. Not here: a file's mistakes (`check`), and what is kept
+//! back for a while (`silence`).
 
 use super::{
     args::AlertCommand,
+    check,
     error::CliError,
     session::{Session, pages},
     silence,
@@ -30,6 +32,7 @@ pub async fn run(session: &Session, command: AlertCommand) -> Result<u8, CliErro
             session.answer_list("alerts", &alerts, |alerts| list(alerts, session.view))?;
         }
         AlertCommand::Apply { file } => apply(session, &file).await?,
+        AlertCommand::Check { file } => return check::run(session, &file),
         AlertCommand::Silence { matchers, length, comment } => {
             silence::add(session, &matchers, length.as_deref(), comment).await?;
         }

@@ -284,6 +284,11 @@ pub enum AlertCommand {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Look for mistakes in an alerting file, on this host and without an agent: exits 1 when there are any
+    Check {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Send a test through one channel
     Test { channel: String },
     /// Tell nobody of alerts that match, for a while

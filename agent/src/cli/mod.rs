@@ -5,6 +5,7 @@
 mod account;
 mod alert;
 pub mod args;
+mod check;
 mod error;
 mod failure;
 mod node;

@@ -158,6 +158,7 @@ mod tests {
             "alert list",
             "alert apply a.toml",
             "alert test oncall",
+            "alert check a.toml",
             "alert silence alert=NodeDead node=~n.* --for 2h --comment switches",
             "alert silence",
             "alert unsilence 42",

@@ -6,6 +6,7 @@
 
 mod channel;
 pub mod condition;
+pub mod findings;
 mod route;
 mod rule;
 mod schedule;
