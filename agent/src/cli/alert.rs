@@ -1,10 +1,11 @@
-//! `holdfast alert …`: what people were told, and through what. Not here: a file's mistakes (`check`), and what is kept
-//! back for a while (`silence`).
+//! `holdfast alert …`: what people were told, and through what. Not here: a file's mistakes (`check`), what would be sent
+//! (`preview`), and what is kept back for a while (`silence`).
 
 use super::{
     args::AlertCommand,
     check,
     error::CliError,
+    preview,
     session::{Session, pages},
     silence,
     table::{Cell, Table},
@@ -33,6 +34,7 @@ pub async fn run(session: &Session, command: AlertCommand) -> Result<u8, CliErro
         }
         AlertCommand::Apply { file } => apply(session, &file).await?,
         AlertCommand::Check { file } => return check::run(session, &file),
+        AlertCommand::Preview { channel, failure } => preview::run(session, channel, failure).await?,
         AlertCommand::Silence { matchers, length, comment } => {
             silence::add(session, &matchers, length.as_deref(), comment).await?;
         }

@@ -291,6 +291,13 @@ pub enum AlertCommand {
     },
     /// Send a test through one channel
     Test { channel: String },
+    /// Show what a channel would be sent
+    Preview {
+        channel: String,
+        /// Of this failure's alerts (default: a sample)
+        #[arg(long, value_name = "ID")]
+        failure: Option<u64>,
+    },
     /// Tell nobody of alerts that match, for a while
     Silence {
         /// Like alert=NodeDead, severity!=critical or node=~"web-.*"; an alert must match all

@@ -10,6 +10,7 @@ mod error;
 mod failure;
 mod node;
 mod parse;
+mod preview;
 mod session;
 mod silence;
 mod status;

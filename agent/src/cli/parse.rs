@@ -159,6 +159,8 @@ mod tests {
             "alert apply a.toml",
             "alert test oncall",
             "alert check a.toml",
+            "alert preview oncall",
+            "alert preview oncall --failure 12",
             "alert silence alert=NodeDead node=~n.* --for 2h --comment switches",
             "alert silence",
             "alert unsilence 42",

@@ -110,6 +110,7 @@ impl CliClient {
         list_alerts(ListAlertsRequest) -> ListAlertsResponse by AlertServiceClient within REQUEST_LIMIT;
         apply_alerting(ApplyAlertingRequest) -> ApplyAlertingResponse by AlertServiceClient within REQUEST_LIMIT;
         test_channel(TestChannelRequest) -> TestChannelResponse by AlertServiceClient within REQUEST_LIMIT;
+        preview_channel(PreviewChannelRequest) -> PreviewChannelResponse by AlertServiceClient within REQUEST_LIMIT;
         add_silence(AddSilenceRequest) -> AddSilenceResponse by AlertServiceClient within REQUEST_LIMIT;
         end_silence(EndSilenceRequest) -> EndSilenceResponse by AlertServiceClient within REQUEST_LIMIT;
         list_silences(ListSilencesRequest) -> ListSilencesResponse by AlertServiceClient within REQUEST_LIMIT;

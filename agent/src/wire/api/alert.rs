@@ -1,11 +1,12 @@
-//! `AlertService`: what people were told, and through what. Not here: what is kept back for a while (`silence`).
+//! `AlertService`: what people were told, and through what. Not here: what is shown and sent to nobody (`preview`), and
+//! what is kept back for a while (`silence`).
 
 use super::{
     alerting,
     call::Call,
     errors,
     leader::{Api, client, request_id},
-    page, silence,
+    page, preview, silence,
 };
 use cluster_core::ledger::Body;
 use holdfast_proto::v1::{
@@ -79,6 +80,13 @@ impl AlertService for Alerts {
         };
         let there = |channel, request| async move { at(channel).test_channel(request).await };
         self.0.through_leader(request, there, here).await
+    }
+
+    async fn preview_channel(
+        &self,
+        request: Request<v1::PreviewChannelRequest>,
+    ) -> Result<Response<v1::PreviewChannelResponse>, Status> {
+        preview::preview(&self.0, request).await
     }
 
     async fn add_silence(

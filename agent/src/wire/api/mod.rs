@@ -14,6 +14,7 @@ mod leader;
 mod logs;
 mod page;
 mod plan;
+mod preview;
 mod raft;
 mod silence;
 mod specs;
