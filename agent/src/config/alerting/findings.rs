@@ -157,7 +157,7 @@ impl Found<'_> {
         let Some(spec) = TYPES.iter().find(|spec| spec.name == channel.kind) else { return Ok(()) };
         for field in spec.fields {
             let line = section.line(field.name);
-            let (of, who) = (format!("channel {name}, {}", field.name), "for every host that may lead");
+            let (of, who) = (format!("channel {name}, {}", field.name), "on every host that may lead");
             match channel.settings.get(field.name) {
                 Some(Setting::Secret(SecretRef::File(path))) => {
                     self.file(line, &of, path);
@@ -169,7 +169,7 @@ impl Found<'_> {
                 Some(Setting::Secret(SecretRef::Env(variable)))
                     if (host.variable)(variable).is_none_or(|value| value.is_empty()) =>
                 {
-                    let what = format!("{of}: the variable {variable} isn't set in this environment");
+                    let what = format!("{of}: the variable {variable} isn't set on this host, for you");
                     self.add(line, what, format!("set it for the agent, {who}"));
                 }
                 Some(Setting::Text(path)) if field.name == "ca" => self.file(line, &of, path),

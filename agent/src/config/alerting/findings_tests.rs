@@ -113,7 +113,7 @@ fn what_this_host_lacks_is_found() {
     let here = directory.path().display().to_string();
     assert_eq!(only(&file("")).1, what(&format!("{here}/ isn't a file")));
     for name in ["UNSET", "EMPTY"] {
-        let unset = what(&format!("the variable {name} isn't set in this environment"));
+        let unset = what(&format!("the variable {name} isn't set on this host, for you"));
         assert_eq!(only(&secret(&format!("{{ env = \"{name}\" }}"))), third(unset));
     }
     let exec = |program: &str| text(&format!("[channel.a]\ntype = \"exec\"\ncommand = [\"{program}\"]"));

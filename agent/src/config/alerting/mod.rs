@@ -179,4 +179,6 @@ fn link(section: &Section<'_>, key: &str) -> Result<Option<String>, FileError> {
 }
 
 #[cfg(test)]
+mod parts_tests;
+#[cfg(test)]
 mod tests;
