@@ -35,7 +35,7 @@ macro_rules! public {
 
 public! {
     GetStatusResponse Node Workload Failure Alert Availability Event
-    ApplyWorkloadsResponse ApplyAlertingResponse TestChannelResponse GetRaftStatusResponse TakeSnapshotResponse StreamLogsResponse
+    ApplyWorkloadsResponse ApplyAlertingResponse TestChannelResponse PreviewChannelResponse Silence AddSilenceResponse GetRaftStatusResponse TakeSnapshotResponse StreamLogsResponse
 }
 
 /// One object over several lines, for people and programs, without a line's end after it.

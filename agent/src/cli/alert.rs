@@ -1,9 +1,13 @@
-//! `holdfast alert …`: what people were told, and through what.
+//! `holdfast alert …`: what people were told, and through what. Not here: a file's mistakes (`check`), what would be sent
+//! (`preview`), and what is kept back for a while (`silence`).
 
 use super::{
     args::AlertCommand,
+    check,
     error::CliError,
+    preview,
     session::{Session, pages},
+    silence,
     table::{Cell, Table},
     text::{NOTHING, Tone, View, ago, count, or_dash, word},
 };
@@ -29,6 +33,13 @@ pub async fn run(session: &Session, command: AlertCommand) -> Result<u8, CliErro
             session.answer_list("alerts", &alerts, |alerts| list(alerts, session.view))?;
         }
         AlertCommand::Apply { file } => apply(session, &file).await?,
+        AlertCommand::Check { file } => return check::run(session, &file),
+        AlertCommand::Preview { channel, failure } => preview::run(session, channel, failure).await?,
+        AlertCommand::Silence { matchers, length, comment } => {
+            silence::add(session, &matchers, length.as_deref(), comment).await?;
+        }
+        AlertCommand::Unsilence { id } => silence::end(session, id).await?,
+        AlertCommand::Silences => silence::list(session).await?,
         AlertCommand::Test { channel } => {
             let request = TestChannelRequest { channel: channel.clone() };
             let answer = session.connect().await?.test_channel(request).await?;

@@ -279,13 +279,44 @@ pub struct AvailabilityArgs {
 pub enum AlertCommand {
     /// Alerts, newest first, with what was sent
     List,
-    /// Replace all channels and routes by what the file says
+    /// Replace the whole alerting configuration by what the file says
     Apply {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Look for mistakes in an alerting file, on this host and without an agent: exits 1 when there are any
+    Check {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
     /// Send a test through one channel
     Test { channel: String },
+    /// Show what a channel would be sent
+    Preview {
+        channel: String,
+        /// Of this failure's alerts (default: a sample)
+        #[arg(long, value_name = "ID")]
+        failure: Option<u64>,
+    },
+    /// Tell nobody of alerts that match, for a while
+    Silence {
+        /// Like alert=NodeDead, severity!=critical or node=~"web-.*"; an alert must match all
+        #[arg(value_name = "MATCHER")]
+        matchers: Vec<String>,
+        /// How long: 30m, 2h, at most 30d
+        #[arg(long = "for", value_name = "DURATION")]
+        length: Option<String>,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        comment: Option<String>,
+    },
+    /// End a silence now
+    Unsilence {
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Silences, newest first
+    Silences,
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }

@@ -5,11 +5,14 @@
 mod account;
 mod alert;
 pub mod args;
+mod check;
 mod error;
 mod failure;
 mod node;
 mod parse;
+mod preview;
 mod session;
+mod silence;
 mod status;
 mod table;
 mod text;

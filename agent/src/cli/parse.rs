@@ -12,7 +12,6 @@ use std::ffi::OsString;
 const NOT_YET: &[&str] =
     &["backup", "ca", "token", "cert", "simulate", "drill", "doctor", "top", "check", "completions"];
 const WORKLOAD_NOT_YET: &[&str] = &["restart", "migrate"];
-const ALERT_NOT_YET: &[&str] = &["silence", "unsilence"];
 const RAFT_NOT_YET: &[&str] = &["transfer", "recover"];
 
 /// What came of the command line.
@@ -44,7 +43,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Cl
         Command::Workload(WorkloadCommand::Other(words)) => {
             return Err(unknown(&["workload"], words, WORKLOAD_NOT_YET));
         }
-        Command::Alert(AlertCommand::Other(words)) => return Err(unknown(&["alert"], words, ALERT_NOT_YET)),
+        Command::Alert(AlertCommand::Other(words)) => return Err(unknown(&["alert"], words, &[])),
         Command::Raft(RaftCommand::Other(words)) => return Err(unknown(&["raft"], words, RAFT_NOT_YET)),
         Command::Node(NodeCommand::Other(words)) => return Err(unknown(&["node"], words, &[])),
         Command::Failure(FailureCommand::Other(words)) => return Err(unknown(&["failure"], words, &[])),
@@ -159,6 +158,13 @@ mod tests {
             "alert list",
             "alert apply a.toml",
             "alert test oncall",
+            "alert check a.toml",
+            "alert preview oncall",
+            "alert preview oncall --failure 12",
+            "alert silence alert=NodeDead node=~n.* --for 2h --comment switches",
+            "alert silence",
+            "alert unsilence 42",
+            "alert silences",
             "events -f --since 1h",
             "raft status",
             "raft snapshot",

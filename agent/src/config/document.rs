@@ -107,6 +107,14 @@ impl<'d> Section<'d> {
         self.typed(key, "a text in quotes", |v| v.as_str().map(str::to_owned))
     }
 
+    /// A time, in quotes or as TOML's own; as it is written.
+    pub fn moment(&self, key: &str) -> Found<String> {
+        self.typed(key, "a time like \"2026-01-31T12:00:00Z\"", |v| match v.as_datetime() {
+            Some(time) => Some(time.to_string()),
+            None => v.as_str().map(str::to_owned),
+        })
+    }
+
     pub fn number(&self, key: &str) -> Found<i64> {
         self.typed(key, "a whole number", |v| {
             let n = v.as_integer()?;

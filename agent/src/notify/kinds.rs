@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 /// Stands for a secret that lies elsewhere while the rest is checked; wherever a url may be secret, it is one.
 const PLACEHOLDER: &str = "https://example.org/";
 
+/// Stands for a secret where what is sent is shown.
+const HIDDEN: &str = "(hidden)";
+
 /// What can't be used: of one setting, or of the channel as a whole if there is no `key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
@@ -62,6 +65,17 @@ pub async fn kind(channel: &Channel) -> Result<Kind, Refused> {
         }
     }
     Settings { channel, secrets }.kind().map_err(unusable)
+}
+
+/// To show what would be sent, and never to send it: every secret is hidden, those that the channel itself holds too.
+///
+/// # Errors
+/// The settings can't be used.
+pub fn without_secrets(channel: &Channel) -> Result<Kind, Wrong> {
+    well_formed(channel)?;
+    let secrets = channel.settings.iter().filter(|(_, setting)| shape(setting) == Shape::Secret);
+    let secrets = secrets.map(|(key, _)| (key.as_str(), Secret::new(HIDDEN))).collect();
+    Settings { channel, secrets }.kind()
 }
 
 /// How the channel wants its words; what isn't known (a newer version's language) gives way to the default.
@@ -163,7 +177,8 @@ fn check_setting(spec: &TypeSpec, key: &str, setting: &Setting) -> Result<(), St
     }
 }
 
-fn is_url(text: &str) -> bool {
+#[must_use]
+pub fn is_url(text: &str) -> bool {
     reqwest::Url::parse(text.trim())
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }

@@ -10,6 +10,7 @@ pub mod http;
 pub mod kinds;
 pub mod message;
 pub mod phrases;
+pub mod preview;
 pub mod secret;
 mod sign;
 #[cfg(test)]

@@ -110,6 +110,10 @@ impl CliClient {
         list_alerts(ListAlertsRequest) -> ListAlertsResponse by AlertServiceClient within REQUEST_LIMIT;
         apply_alerting(ApplyAlertingRequest) -> ApplyAlertingResponse by AlertServiceClient within REQUEST_LIMIT;
         test_channel(TestChannelRequest) -> TestChannelResponse by AlertServiceClient within REQUEST_LIMIT;
+        preview_channel(PreviewChannelRequest) -> PreviewChannelResponse by AlertServiceClient within REQUEST_LIMIT;
+        add_silence(AddSilenceRequest) -> AddSilenceResponse by AlertServiceClient within REQUEST_LIMIT;
+        end_silence(EndSilenceRequest) -> EndSilenceResponse by AlertServiceClient within REQUEST_LIMIT;
+        list_silences(ListSilencesRequest) -> ListSilencesResponse by AlertServiceClient within REQUEST_LIMIT;
         get_raft_status(GetRaftStatusRequest) -> GetRaftStatusResponse by RaftServiceClient within REQUEST_LIMIT;
         take_snapshot(TakeSnapshotRequest) -> TakeSnapshotResponse by RaftServiceClient within REQUEST_LIMIT;
     }

@@ -16,7 +16,8 @@ pub const ROOM_BYTES: usize = 60_000;
 const MAGIC: &[u8; 4] = b"ZBXD";
 /// Protocol 1: neither compressed nor a large packet.
 const FLAGS: u8 = 1;
-const HEADER_BYTES: usize = 13;
+/// Before the JSON.
+pub const HEADER_BYTES: usize = 13;
 const ANSWER_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
-//! `AlertService`: what people were told, and through what.
+//! `AlertService`: what people were told, and through what. Not here: what is shown and sent to nobody (`preview`), and
+//! what is kept back for a while (`silence`).
 
 use super::{
+    alerting,
     call::Call,
     errors,
     leader::{Api, client, request_id},
-    page, specs,
+    page, preview, silence,
 };
 use cluster_core::ledger::Body;
 use holdfast_proto::v1::{
@@ -14,8 +16,13 @@ use tonic::{Code, Request, Response, Status, transport::Channel};
 
 pub struct Alerts(pub Api);
 
-fn at(channel: Channel) -> AlertServiceClient<Channel> {
+pub(super) fn at(channel: Channel) -> AlertServiceClient<Channel> {
     client!(AlertServiceClient<Channel>, channel)
+}
+
+pub(super) fn channel_not_found(name: &str) -> Status {
+    let text = format!("there is no channel \"{name}\"; `holdfast alert apply FILE` defines channels");
+    errors::status(Code::NotFound, "CHANNEL_NOT_FOUND", text)
 }
 
 #[tonic::async_trait]
@@ -44,7 +51,7 @@ impl AlertService for Alerts {
     ) -> Result<Response<v1::ApplyAlertingResponse>, Status> {
         let here = async |call: Call, message: v1::ApplyAlertingRequest| {
             let id = request_id(&message.request_id)?;
-            let config = specs::alerting(message.channels, message.routes)?;
+            let config = alerting::from_wire(message)?;
             let channels = config.channels.keys().cloned().collect();
             let routes = u32::try_from(config.routes.len()).unwrap_or(u32::MAX);
             self.0.write(&call, id, Body::AlertingApplied { config }).await?;
@@ -62,10 +69,7 @@ impl AlertService for Alerts {
             self.0.barrier().await?;
             let channel = message.channel;
             if !self.0.shared.read(|ledger| ledger.alerting.channels.contains_key(&channel)) {
-                let text = format!(
-                    "there is no channel \"{channel}\"; `holdfast alert apply FILE` defines channels"
-                );
-                return Err(errors::status(Code::NotFound, "CHANNEL_NOT_FOUND", text));
+                return Err(channel_not_found(&channel));
             }
             let (delivered, detail) = match self.0.shared.tester.test(channel).await {
                 Ok(detail) => (true, detail),
@@ -76,5 +80,33 @@ impl AlertService for Alerts {
         };
         let there = |channel, request| async move { at(channel).test_channel(request).await };
         self.0.through_leader(request, there, here).await
+    }
+
+    async fn preview_channel(
+        &self,
+        request: Request<v1::PreviewChannelRequest>,
+    ) -> Result<Response<v1::PreviewChannelResponse>, Status> {
+        preview::preview(&self.0, request).await
+    }
+
+    async fn add_silence(
+        &self,
+        request: Request<v1::AddSilenceRequest>,
+    ) -> Result<Response<v1::AddSilenceResponse>, Status> {
+        silence::add(&self.0, request).await
+    }
+
+    async fn end_silence(
+        &self,
+        request: Request<v1::EndSilenceRequest>,
+    ) -> Result<Response<v1::EndSilenceResponse>, Status> {
+        silence::end(&self.0, request).await
+    }
+
+    async fn list_silences(
+        &self,
+        request: Request<v1::ListSilencesRequest>,
+    ) -> Result<Response<v1::ListSilencesResponse>, Status> {
+        silence::list(&self.0, request).await
     }
 }

@@ -1,6 +1,6 @@
 //! Channels to and from the wire. Not here: which settings a type of channel has (`notify::kinds`).
 
-use cluster_core::ledger::{Channel, SecretRef, Setting};
+use cluster_core::ledger::{Channel, Rate, SecretRef, Setting};
 use holdfast_proto::v1::{self, secret::Source, setting::Value};
 
 /// A channel without its own time-out is given up after this.
@@ -18,6 +18,8 @@ pub fn to_wire(name: &str, channel: Channel) -> v1::Channel {
         timeout_ms: channel.timeout_ms,
         language: channel.language,
         template: channel.template,
+        rate: channel.rate.map(|rate| v1::Rate { messages: rate.messages, per_ms: rate.per_ms }),
+        failover: channel.failover,
     }
 }
 
@@ -48,6 +50,8 @@ pub fn from_wire(channel: v1::Channel) -> Result<Channel, String> {
     let mut read = Channel::new(&channel.r#type, timeout_ms);
     read.language = channel.language;
     read.template = channel.template;
+    read.rate = channel.rate.map(|rate| Rate { messages: rate.messages, per_ms: rate.per_ms });
+    read.failover = channel.failover;
     for (key, setting) in channel.settings {
         let value = setting.value.and_then(from_value);
         let value =
@@ -81,6 +85,8 @@ mod tests {
         let mut channel = Channel::new("dingtalk", 2_000);
         channel.language = Some("zh".to_owned());
         channel.template = Some("{{ title }}".to_owned());
+        channel.rate = Some(Rate { messages: 20, per_ms: 60_000 });
+        channel.failover = Some("b".to_owned());
         channel.settings = [
             ("text", Setting::Text("a".to_owned())),
             ("texts", Setting::Texts(vec!["a".to_owned(), "b".to_owned()])),

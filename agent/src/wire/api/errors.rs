@@ -1,7 +1,7 @@
 //! Canonical status codes with `google.rpc.ErrorInfo`: a word for programs, a sentence for people.
 
 use crate::shared::ProposeError;
-use cluster_core::ledger::Rejection;
+use cluster_core::{ids::FailureId, ledger::Rejection};
 use std::collections::HashMap;
 use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -27,6 +27,12 @@ pub fn invalid(reason: &str, message: impl Into<String>) -> Status {
 pub fn node_not_found(name: &str) -> Status {
     let text = format!("there is no node \"{name}\"; `holdfast node list` shows all");
     status(Code::NotFound, "NODE_NOT_FOUND", text)
+}
+
+#[must_use]
+pub fn failure_not_found(id: FailureId) -> Status {
+    let text = format!("there is no failure {id}; `holdfast failure list` shows all that are kept");
+    status(Code::NotFound, "FAILURE_NOT_FOUND", text)
 }
 
 #[must_use]

@@ -14,7 +14,7 @@ use cluster_core::{
 use holdfast_proto::v1::{
     self, failure_service_client::FailureServiceClient, failure_service_server::FailureService,
 };
-use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status, transport::Channel};
 
 pub struct Failures(pub Api);
 
@@ -83,10 +83,7 @@ impl Failures {
     fn show(&self, id: u64) -> Result<v1::Failure, Status> {
         let id = FailureId(id);
         let found = self.0.with_view(|view| view.ledger.failures.get(&id).map(|f| view.failure(id, f)));
-        found.ok_or_else(|| {
-            let text = format!("there is no failure {id}; `holdfast failure list` shows all that are kept");
-            errors::status(Code::NotFound, "FAILURE_NOT_FOUND", text)
-        })
+        found.ok_or_else(|| errors::failure_not_found(id))
     }
 }
 

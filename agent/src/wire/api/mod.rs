@@ -3,6 +3,7 @@
 //! Not here: what agents say to each other, and listening.
 
 mod alert;
+pub mod alerting;
 mod call;
 pub mod channels;
 mod cluster;
@@ -13,7 +14,9 @@ mod leader;
 mod logs;
 mod page;
 mod plan;
+mod preview;
 mod raft;
+mod silence;
 mod specs;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,15 +1,12 @@
-//! Workload specifications and alerting settings from the wire. Checks what only the wire's wider types allow; what may
-//! stand in the ledger is the ledger's to say.
+//! Workload specifications from the wire. Checks what only the wire's wider types allow; what may stand in the ledger is
+//! the ledger's to say.
 
-use super::{channels, errors::invalid};
-use crate::{limits::SPECS_PER_APPLY, notify::kinds};
-use cluster_core::ledger::{AlertingConfig, Channel, ExecSpec, Kind, RecoverySpec, Route, WorkloadSpec};
+use super::errors::invalid;
+use crate::limits::SPECS_PER_APPLY;
+use cluster_core::ledger::{ExecSpec, Kind, RecoverySpec, WorkloadSpec};
 use holdfast_proto::v1;
 use std::collections::{BTreeMap, BTreeSet};
 use tonic::Status;
-
-/// The longest time-out of a channel: the leader waits for it.
-const CHANNEL_TIMEOUT_MAX_MS: u64 = 60_000;
 
 pub fn workloads(specs: Vec<v1::WorkloadSpec>) -> Result<Vec<WorkloadSpec>, Status> {
     if specs.is_empty() {
@@ -95,33 +92,9 @@ fn default_recovery(kind: Kind) -> RecoverySpec {
     }
 }
 
-pub fn alerting(channels: Vec<v1::Channel>, routes: Vec<v1::Route>) -> Result<AlertingConfig, Status> {
-    let mut config = AlertingConfig::default();
-    for channel in channels {
-        let name = channel.name.clone();
-        if config.channels.insert(name.clone(), self::channel(channel)?).is_some() {
-            return Err(invalid("DUPLICATE_CHANNEL", format!("channel {name} is given twice")));
-        }
-    }
-    config.routes = routes.into_iter().map(|route| Route::to(route.channels)).collect();
-    Ok(config)
-}
-
-fn channel(channel: v1::Channel) -> Result<Channel, Status> {
-    let name = channel.name.clone();
-    let wrong = |text: String| invalid("INVALID_CHANNEL", format!("channel {name} {text}"));
-    let channel = channels::from_wire(channel).map_err(wrong)?;
-    if channel.timeout_ms > CHANNEL_TIMEOUT_MAX_MS {
-        return Err(wrong("timeout: it is above 60 s".to_owned()));
-    }
-    kinds::check(&channel).map_err(|why| wrong(why.to_string()))?;
-    Ok(channel)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster_core::ledger::{SecretRef, Setting};
 
     fn spec(name: &str) -> v1::WorkloadSpec {
         v1::WorkloadSpec {
@@ -154,26 +127,5 @@ mod tests {
         assert!(refused(|s| s.ports = [("http".to_owned(), 65_536)].into()).contains("port http"));
         assert!(workloads(vec![spec("a"), spec("a")]).is_err());
         assert!(workloads(Vec::new()).is_err());
-    }
-
-    #[test]
-    fn a_channel_is_read_with_its_secret_unread() {
-        let secret = Setting::Secret(SecretRef::File("/no/such/file".into()));
-        let hook = |url: &str| {
-            let mut hook = Channel::new("webhook", 0);
-            hook.settings.insert("url".into(), Setting::Text(url.into()));
-            hook.settings.insert("secret".into(), secret.clone());
-            channels::to_wire("oncall", hook)
-        };
-        let config = alerting(vec![hook("http://127.0.0.1:9/hook")], Vec::new()).unwrap();
-        let read = &config.channels["oncall"];
-        assert_eq!((&read.settings["secret"], read.timeout_ms), (&secret, 5_000));
-        let refused = |channels| alerting(channels, Vec::new()).unwrap_err().message().to_owned();
-        assert!(refused(vec![hook("ftp://x/")]).contains("channel oncall url: it isn't a URL"));
-        assert!(refused(vec![hook("http://a/"), hook("http://b/")]).contains("twice"));
-        let bare = v1::Channel { name: "x".into(), ..Default::default() };
-        assert!(refused(vec![bare]).contains("type"));
-        let slow = v1::Channel { timeout_ms: 60_001, ..hook("http://a/") };
-        assert!(refused(vec![slow]).contains("60 s"));
     }
 }

@@ -1,46 +1,31 @@
-//! The alerting file: through which channels people are told, as `alert apply` sends it.
-//!
-//! What is documented and not built yet is refused by name. Not here: which settings a type of channel has and what
-//! they may be (`notify`), sending, and reading secrets; a secret's place travels, and the host that sends reads it.
+//! `[channel.NAME]`: a type's settings, and what every channel has.
 
 use super::{
-    document::{Document, FileError, Section},
-    names::check_name,
-    workload::{one_of, time},
+    super::{
+        document::{FileError, Section},
+        duration::milliseconds,
+        workload::{one_of, time},
+    },
+    is_there,
 };
 use crate::{
     notify::{
         fields::{Field, Shape, TYPES, TypeSpec},
         kinds,
     },
-    wire::api::channels::{CHANNEL_TIMEOUT_MS, to_wire},
+    wire::api::channels::CHANNEL_TIMEOUT_MS,
 };
-use cluster_core::ledger::{self, SecretRef, Setting};
-use holdfast_proto::v1::{ApplyAlertingRequest, Channel, Route};
+use cluster_core::{
+    ledger::{Channel, Rate, SecretRef, Setting},
+    limits::{ALERTING_WAIT_MAX_MS, RATE_MESSAGES_MAX},
+};
+use std::collections::BTreeMap;
 
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
 /// What every type of channel has.
-const COMMON: [&str; 4] = ["type", "timeout", "language", "template"];
-const CHANNEL_NOT_YET: &[&str] = &["rate_limit", "failover"];
-const ROUTE_NOT_YET: &[&str] = &["match", "group_by", "group_wait", "repeat"];
+pub(super) const COMMON: [&str; 6] = ["type", "timeout", "language", "template", "rate_limit", "failover"];
 
-/// The whole file; `request_id` is left for the caller.
-pub fn parse(file: &str, text: &str) -> Result<ApplyAlertingRequest, FileError> {
-    let document = Document::parse(file, text)?;
-    let root = document.root();
-    root.only(&["channel", "route"], &["inhibit"])?;
-    let mut channels = Vec::new();
-    if let Some(section) = root.section("channel")? {
-        for name in section.names() {
-            check_name(name).map_err(|why| section.bad(name, why))?;
-            channels.push(channel(name, &section.section(name)?.expect("a name that was just read"))?);
-        }
-    }
-    let routes = root.sections("route")?.iter().map(|r| route(r, &channels)).collect::<Result<_, _>>()?;
-    Ok(ApplyAlertingRequest { channels, routes, request_id: String::new() })
-}
-
-fn channel(name: &str, section: &Section<'_>) -> Result<Channel, FileError> {
+pub(super) fn read(section: &Section<'_>) -> Result<Channel, FileError> {
     let types: Vec<(&str, &TypeSpec)> = TYPES.iter().map(|spec| (spec.name, spec)).collect();
     let Some(spec) = one_of(section, "type", &types, &[])? else {
         let names: Vec<&str> = types.iter().map(|(name, _)| *name).collect();
@@ -48,11 +33,13 @@ fn channel(name: &str, section: &Section<'_>) -> Result<Channel, FileError> {
         return Err(section.wrong(what));
     };
     let keys = COMMON.into_iter().chain(spec.fields.iter().map(|field| field.name));
-    section.only(&keys.collect::<Vec<_>>(), CHANNEL_NOT_YET)?;
+    section.only(&keys.collect::<Vec<_>>(), &[])?;
     let timeout_ms = time(section, "timeout", TIMEOUT_MS)?.unwrap_or(CHANNEL_TIMEOUT_MS);
-    let mut channel = ledger::Channel::new(spec.name, timeout_ms);
+    let mut channel = Channel::new(spec.name, timeout_ms);
     channel.language = section.text("language")?;
     channel.template = section.text("template")?;
+    channel.rate = rate(section)?;
+    channel.failover = section.text("failover")?;
     for field in spec.fields {
         if let Some(setting) = setting(section, field)? {
             channel.settings.insert(field.name.to_owned(), setting);
@@ -62,7 +49,52 @@ fn channel(name: &str, section: &Section<'_>) -> Result<Channel, FileError> {
         Some(key) => section.bad(key, wrong.what),
         None => section.wrong(wrong.what),
     })?;
-    Ok(to_wire(name, channel))
+    Ok(channel)
+}
+
+/// Each leads to another channel of the file, and never back. `section` holds all channels.
+pub(super) fn failovers(
+    section: &Section<'_>,
+    channels: &BTreeMap<String, Channel>,
+) -> Result<(), FileError> {
+    for name in section.names() {
+        let Some(to) = &channels[name].failover else { continue };
+        let own = section.section(name)?.expect("a name that was just read");
+        is_there(&own, "failover", "channel", to, channels.keys())?;
+    }
+    for name in section.names() {
+        let own = section.section(name)?.expect("a name that was just read");
+        let mut way = vec![name];
+        while let Some(next) = &channels[way[way.len() - 1]].failover {
+            if next == name {
+                let way = way.iter().copied().chain([name]).collect::<Vec<_>>().join(" → ");
+                let what = format!("it leads in a circle, {way}; let one of them end it without failover");
+                return Err(own.bad("failover", what));
+            }
+            if way.contains(&next.as_str()) {
+                // A circle further on; it is told of those that are in it.
+                break;
+            }
+            way.push(next);
+        }
+    }
+    Ok(())
+}
+
+/// `20/1m`: at most so many in any such time.
+fn rate(section: &Section<'_>) -> Result<Option<Rate>, FileError> {
+    const KEY: &str = "rate_limit";
+    let Some(text) = section.text(KEY)? else { return Ok(None) };
+    let quoted = text.escape_debug();
+    let shape = || section.bad(KEY, format!("\"{quoted}\" isn't a rate; write one like \"20/1m\""));
+    let (messages, per) = text.split_once('/').ok_or_else(shape)?;
+    let messages: u32 = messages.trim().parse().map_err(|_| shape())?;
+    let per_ms = milliseconds(per.trim()).map_err(|_| shape())?;
+    if !(1..=RATE_MESSAGES_MAX).contains(&messages) || !(1..=ALERTING_WAIT_MAX_MS).contains(&per_ms) {
+        let what = format!("\"{quoted}\" is out of range; use 1 to {RATE_MESSAGES_MAX} in 1ms to 31d");
+        return Err(section.bad(KEY, what));
+    }
+    Ok(Some(Rate { messages, per_ms }))
 }
 
 fn setting(section: &Section<'_>, field: &Field) -> Result<Option<Setting>, FileError> {
@@ -102,27 +134,3 @@ fn secret(section: &Section<'_>, key: &str) -> Result<Option<SecretRef>, FileErr
         _ => Err(section.bad(key, "write { file = \"/path\" } or { env = \"NAME\" }, one of them")),
     }
 }
-
-fn route(section: &Section<'_>, channels: &[Channel]) -> Result<Route, FileError> {
-    section.only(&["channels"], ROUTE_NOT_YET)?;
-    let named = section.texts("channels")?.unwrap_or_default();
-    if named.is_empty() {
-        return Err(section.wrong("leads nowhere; add channels = [\"NAME\"]"));
-    }
-    for name in &named {
-        if channels.iter().any(|c| c.name == *name) {
-            continue;
-        }
-        let hint = match super::nearest::nearest(name, channels.iter().map(|c| c.name.as_str())) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("add [channel.{}], or take it out", name.escape_debug()),
-        };
-        let what = format!("there is no channel \"{}\" in this file; {hint}", name.escape_debug());
-        return Err(section.bad("channels", what));
-    }
-    Ok(Route { channels: named })
-}
-
-#[cfg(test)]
-#[path = "alerting_tests.rs"]
-mod tests;

@@ -1,0 +1,62 @@
+//! Whether what a person wrote in a language of its own can be understood: conditions and time zones.
+//!
+//! The one place where the file and the wire ask that. Not here: what a condition or a time zone means.
+
+use cluster_core::{alerting::Condition, limits::CONDITION_BYTES};
+
+/// # Errors
+/// A sentence that follows the condition's place.
+pub fn check_condition(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err(
+            "the condition is empty; write one like \"severity >= warning\", or take it out".to_owned()
+        );
+    }
+    if text.len() > CONDITION_BYTES {
+        return Err(format!(
+            "the condition has {} bytes; shorten it to at most {CONDITION_BYTES}",
+            text.len()
+        ));
+    }
+    match Condition::compile(text) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(format!("the condition is wrong: {why}")),
+    }
+}
+
+/// By the time zones that this build brings along, so that every host answers alike.
+///
+/// # Errors
+/// A sentence that follows the time zone's place.
+pub fn check_timezone(name: &str) -> Result<(), String> {
+    match jiff::tz::TimeZoneDatabase::bundled().get(name) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let shown = crate::notify::words::cut(name, 40).escape_debug().to_string();
+            Err(format!("there is no time zone \"{shown}\"; name one like \"Asia/Shanghai\" or \"UTC\""))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_condition_can_be_is_refused() {
+        assert_eq!(check_condition("severity >= warning"), Ok(()));
+        assert!(check_condition(" \n").unwrap_err().contains("empty"));
+        assert!(check_condition("alart == 'NodeDead'").unwrap_err().contains("\"alart\" isn't known"));
+        assert!(check_condition(&"x".repeat(CONDITION_BYTES + 1)).unwrap_err().contains("2049 bytes"));
+    }
+
+    #[test]
+    fn time_zones_are_known_by_their_names() {
+        for good in ["UTC", "Asia/Shanghai", "Europe/Berlin"] {
+            assert_eq!(check_timezone(good), Ok(()));
+        }
+        for wrong in ["", "Mars/Base", "+08:00"] {
+            assert!(check_timezone(wrong).unwrap_err().starts_with("there is no time zone"), "{wrong}");
+        }
+    }
+}
