@@ -181,28 +181,36 @@ impl Follower {
         .await
     }
 
-    /// Voters as far as known. To try everyone who might be one is a storm where hundreds join at once: they ask for
-    /// them (`join`).
+    /// Voters as far as known, by their feed or by those who were met: an agent that was away while all voters that it
+    /// knew were replaced finds the others. To try everyone who might be one is a storm where hundreds join at once: they
+    /// ask for them (`join`).
     fn candidates(&self) -> Vec<(NodeId, String)> {
         let live = self.live.borrow().clone();
-        let known = self.heard.borrow().voters.clone();
-        let hints = self.hints.lock().expect("no holder of this lock panics").clone();
-        let ids = if known.is_empty() { &hints } else { &known }.keys();
-        let address = |id: &NodeId| {
-            let gossiped = live.members.get(id).map(|m| m.address.clone());
-            gossiped.or_else(|| known.get(id).cloned()).or_else(|| hints.get(id).cloned())
+        let mut voters = self.hints.lock().expect("no holder of this lock panics").clone();
+        voters.extend(self.heard.borrow().voters.clone());
+        voters.remove(&self.me);
+        let address = |(id, told): (NodeId, String)| {
+            let gossiped = live.members.get(&id).map(|m| m.address.clone());
+            (id, gossiped.unwrap_or(told))
         };
-        let mut found: Vec<_> =
-            ids.filter(|id| **id != self.me).filter_map(|id| Some((*id, address(id)?))).collect();
-        found.sort();
-        found.dedup();
-        found
+        voters.into_iter().map(address).collect()
+    }
+
+    fn lives(&self, voter: NodeId) -> bool {
+        self.live.borrow().members.get(&voter).is_some_and(|m| m.state == LiveState::Alive)
+    }
+
+    /// Whether gossip has come to doubt this voter, and thinks better of another.
+    fn is_doubted(&self, voter: NodeId) -> bool {
+        !self.lives(voter) && self.candidates().iter().any(|(other, _)| self.lives(*other))
     }
 
     /// Follows this voter until something ends it; says what.
     async fn follow(&self, node: NodeId, mut items: Feed) -> String {
         let mut live = self.live.clone();
-        let (mut led_at, mut heard_at) = (Instant::now(), Instant::now());
+        let (mut leaderless_since, mut heard_at) = (None, Instant::now());
+        // Whoever was doubted when it gave this feed is doubted wrongly.
+        let mut trusted = self.lives(node);
         loop {
             let item = tokio::select! {
                 item = tokio::time::timeout_at(heard_at + SILENT_FOR, items.next()) => item,
@@ -211,10 +219,10 @@ impl Follower {
                     if changed.is_err() {
                         return "this agent ends".into();
                     }
-                    let found = live.borrow_and_update().members.get(&node).map(|m| m.state);
-                    if found.is_some_and(|state| state != LiveState::Alive) {
+                    if trusted && self.is_doubted(node) {
                         return "it is suspected".into();
                     }
+                    trusted |= self.lives(node);
                     continue;
                 }
             };
@@ -235,8 +243,8 @@ impl Follower {
                 }
                 FollowItem::Beat { leader, term, config, voters } => {
                     if leader.is_some() {
-                        led_at = Instant::now();
-                    } else if led_at.elapsed() > LEADERLESS_FOR {
+                        leaderless_since = None;
+                    } else if leaderless_since.get_or_insert_with(Instant::now).elapsed() > LEADERLESS_FOR {
                         return "it has known no leader for a while".into();
                     }
                     let heard = Heard { leader, term, config, voters: voters.into_iter().collect() };

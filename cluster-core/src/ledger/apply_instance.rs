@@ -174,7 +174,10 @@ impl Ledger {
     fn told_gave_up(&mut self, entry: &Entry<'_>, told: Told<'_>, exit: Exit, detail: &str) {
         let failed = self.free(entry, told);
         let detail = clip(detail, SENTENCE_BYTES);
-        let said = format!("{} on {}, restarts used up: {detail}", how(exit), self.node_name(told.node));
+        let mut said = format!("{} on {}, restarts used up", how(exit), self.node_name(told.node));
+        if !detail.is_empty() {
+            said = format!("{said}: {detail}");
+        }
         self.exited_event(entry, told, &said);
         if failed {
             let slot = self.workloads.get_mut(told.workload).and_then(|w| w.slots.get_mut(&told.index));

@@ -31,7 +31,8 @@ pub async fn add(
 ) -> Result<Response<v1::AddSilenceResponse>, Status> {
     let here = async |call: Call, message: v1::AddSilenceRequest| {
         let id = request_id(&message.request_id)?;
-        let silence = from_wire(message, now())?;
+        // The ledger's clock may be ahead, by an earlier leader's: what begins before it would be over sooner.
+        let silence = from_wire(message, api.with_view(|view| view.ledger.clock).max(now()))?;
         let Reply::Silence(id) = api.write(&call, id, Body::SilenceAdded { silence }).await? else {
             let text = "the ledger took the silence and gave it no number; see `holdfast alert silences`";
             return Err(errors::status(Code::Internal, "NO_SILENCE", text));
