@@ -82,12 +82,12 @@ mod tests {
         let session = Session::new(ClientArgs { json: true, ..ClientArgs::default() });
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a.toml");
-        assert_eq!(run(&session, &file).unwrap(), EXIT_UNREADABLE);
+        assert_eq!(run(&session, &file).unwrap(), 2);
         std::fs::write(&file, "").unwrap();
         assert_eq!(run(&session, &file).unwrap(), 0);
         std::fs::write(&file, "[channel.a]\ntype = \"console\"").unwrap();
-        assert_eq!(run(&session, &file).unwrap(), EXIT_FOUND);
+        assert_eq!(run(&session, &file).unwrap(), 1);
         std::fs::write(&file, "[chanel.a]").unwrap();
-        assert_eq!(run(&session, &file).unwrap(), EXIT_FOUND, "what apply would refuse");
+        assert_eq!(run(&session, &file).unwrap(), 1, "what apply would refuse");
     }
 }

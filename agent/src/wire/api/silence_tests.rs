@@ -79,7 +79,10 @@ async fn a_silence_is_added_listed_and_ended() {
     let first_page = service.list_silences(page).await.unwrap().into_inner();
     assert_eq!(first_page.silences, [second.silence.unwrap()], "newest first");
     let page = v1::ListSilencesRequest { page_size: 1, page_token: first_page.next_page_token };
-    assert_eq!(service.list_silences(page).await.unwrap().into_inner().silences, [silence.clone()]);
+    assert_eq!(
+        service.list_silences(page).await.unwrap().into_inner().silences,
+        std::slice::from_ref(&silence)
+    );
 
     let end = v1::EndSilenceRequest { id: silence.id.clone() };
     let ended = service.end_silence(end.clone()).await.unwrap().into_inner().silence.unwrap();
