@@ -16,6 +16,7 @@ mod quiet;
 mod removed;
 mod restart;
 mod starved;
+mod teller;
 mod tls;
 mod writes;
 
@@ -235,6 +236,15 @@ pub const ALL: &[Scenario] = &[
         namespaces: false,
         peer: None,
         run: leaderless::run,
+    },
+    Scenario {
+        name: "teller-killed",
+        about: "the leader's agent is killed in the middle of a notification: nobody misses anything, ids count once",
+        short: 2,
+        usual: 100,
+        namespaces: false,
+        peer: None,
+        run: teller::run,
     },
     Scenario {
         name: "tls",
