@@ -3,15 +3,20 @@
 use super::{FIVE, SETTLES, THREE_OF_FIVE, check_at_most_once, in_lab, stampers};
 use crate::lab::{
     Lab, LabError,
+    receiver::Received,
     report::{Report, Run},
     stamp::Stamps,
     state::{Status, since},
     wait::wait_until,
 };
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant, SystemTime},
+};
 
 pub fn minority(report: &mut Report, count: usize) -> Result<(), LabError> {
     in_lab(FIVE, |lab| {
+        lab.route_alerts(0)?;
         let workloads = stampers(lab, FIVE.hosts)?;
         for round in 0..count {
             let status = lab.until_healthy(SETTLES)?;
@@ -30,6 +35,7 @@ fn cut_off(lab: &mut Lab, few: [usize; 2], before: &Status, workloads: &[String]
     let mut run = Run::new(format!("cut off {} and {}", lab.hosts[few[0]].name, lab.hosts[few[1]].name));
     let moved: Vec<&String> =
         workloads.iter().filter(|w| few.iter().any(|h| runs_on(before, w, &lab.hosts[*h].name))).collect();
+    lab.receiver.forget();
     let cut = Instant::now();
     lab.net().drop_between(&few, &many)?;
     lab.net().drop_between(&many, &few)?;
@@ -49,13 +55,41 @@ fn cut_off(lab: &mut Lab, few: [usize; 2], before: &Status, workloads: &[String]
         lab.apply(few[0], "minority.toml", "[workload.minority]\nexec.command = [\"/bin/sleep\", \"1\"]\n");
     run.check(attempt.is_err(), || "a minority accepted a write".into());
     run.check(after.in_state("alive") == 3, || format!("not three alive: {}", after.brief()));
+    told_of(lab, few, "firing")?;
+    // The receiver can be reached from everywhere: what keeps the few silent is that none of them may lead.
+    let by = |a: &Received| a.text("leader").to_owned();
+    let strangers: Vec<String> =
+        lab.receiver.all().iter().map(by).filter(|n| few.iter().any(|h| lab.hosts[*h].name == *n)).collect();
+    run.check(strangers.is_empty(), || format!("alerts by those cut off: {strangers:?}"));
     lab.net().heal()?;
     let healed = Instant::now();
     let end = lab.until_healthy(SETTLES)?;
     run.took("healed", Some(healed.elapsed()));
+    told_of(lab, few, "resolved")?;
+    let all = lab.receiver.all();
+    let with = |status: &str| -> BTreeSet<String> {
+        all.iter().filter(|a| a.text("status") == status).map(|a| a.text("dedup_key").to_owned()).collect()
+    };
+    let ids: BTreeSet<&str> = all.iter().map(|a| a.webhook_id.as_str()).collect();
+    run.check(with("firing") == with("resolved") && ids.len() == 2 * with("firing").len(), || {
+        format!("fired {:?}, over {:?}, {} ids", with("firing"), with("resolved"), ids.len())
+    });
     run.check(!end.workloads.iter().any(|w| w.name == "minority"), || "a refused write is there".into());
     check_at_most_once(lab, &mut run, workloads)?;
     Ok(run)
+}
+
+/// Waits for a `NodeDead` about each of them.
+fn told_of(lab: &Lab, hosts: [usize; 2], status: &str) -> Result<(), LabError> {
+    wait_until(&format!("a {status} alert about each that is cut off"), SETTLES, || {
+        let all = lab.receiver.all();
+        let is_told = |host: &usize| {
+            let name = &lab.hosts[*host].name;
+            let about = |a: &Received| a.text("alert") == "NodeDead" && a.label("node") == name;
+            all.iter().any(|a| about(a) && a.text("status") == status)
+        };
+        if hosts.iter().all(is_told) { Ok(()) } else { Err(format!("{} alerts", all.len())) }
+    })
 }
 
 pub fn voters_cut(report: &mut Report, count: usize) -> Result<(), LabError> {
