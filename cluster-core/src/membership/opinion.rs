@@ -1,8 +1,10 @@
 //! Opinion: finds out what is the matter with one peer, before anybody says anything against it.
 //!
-//! Silence alone can't tell loss from death. So the peer's keeper is asked by a burst of datagrams and its agent over a
-//! fresh connection; if its keeper doesn't answer soon, some others are asked to try the same from where they are. After
-//! a fixed time all that came is weighed (`weigh`). The same inquiry serves those who ask this agent for help.
+//! Silence alone can't tell loss from death. So the peer's keeper is asked by a burst of datagrams, and its agent over a
+//! fresh connection: at once if its stream ended, else if the keeper doesn't vouch for it soon, for a handshake costs both
+//! more than all heartbeats of a minute, and where everyone is short of time everyone is silent. If its keeper doesn't
+//! answer, some others are asked to try the same from where they are. After a fixed time all that came is weighed
+//! (`weigh`). The same inquiry serves those who ask this agent for help.
 //!
 //! Not here: when a peer is odd (`edge`), who may help, and what follows from the verdict.
 
@@ -27,6 +29,8 @@ pub enum Verdict {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// A fresh connection to its agent is to be tried.
+    Dial,
     /// Others should try as well: call `asked` with whom.
     AskHelp,
     Answer {
@@ -78,6 +82,8 @@ pub struct Inquiry {
     nonce: u64,
     /// This agent wants to know for itself.
     own: bool,
+    /// When a fresh connection is tried, if the keeper doesn't vouch for the agent before; none once it is.
+    dial_at: Option<Instant>,
     help_asked: bool,
     asked: Vec<NodeId>,
     evidence: Evidence,
@@ -92,6 +98,7 @@ impl Inquiry {
             began: now,
             nonce: 0,
             own: false,
+            dial_at: None,
             help_asked: false,
             asked: Vec::new(),
             evidence: Evidence::default(),
@@ -99,15 +106,17 @@ impl Inquiry {
         }
     }
 
-    /// The burst with this nonce and a dial are on their way.
+    /// The burst with this nonce is on its way.
     pub fn burst(&mut self, nonce: u64) {
         self.nonce = nonce;
     }
 
-    /// This agent itself wants a verdict, and begins anew with a burst of this nonce. `long`: as in `Evidence`.
-    pub fn for_itself(&mut self, now: Instant, nonce: u64, long: bool) {
+    /// This agent itself wants a verdict, and begins anew with a burst of this nonce; `ended`: a stream did, so that a
+    /// fresh connection is tried at once. `long`: as in `Evidence`.
+    pub fn for_itself(&mut self, now: Instant, nonce: u64, ended: bool, long: bool, timing: &Timing) {
         let askers = core::mem::take(&mut self.askers);
-        *self = Self { own: true, askers, ..Self::new(now) };
+        let dial_at = if ended { now } else { now + dial_after(timing) };
+        *self = Self { own: true, askers, dial_at: Some(dial_at), ..Self::new(now) };
         self.evidence.long = long;
         self.burst(nonce);
     }
@@ -182,8 +191,9 @@ impl Inquiry {
     pub fn due(&self, timing: &Timing) -> Option<Instant> {
         let help = (self.own && self.wants_help()).then_some(self.began + timing.help_after);
         let verdict = self.own.then_some(self.began + timing.opinion);
+        let dial = self.dial_at.filter(|_| self.own);
         let answers = self.askers.iter().map(|(_, asked)| *asked + help_within(timing)).min();
-        [help, verdict, answers].into_iter().flatten().min()
+        [help, verdict, dial, answers].into_iter().flatten().min()
     }
 
     fn wants_help(&self) -> bool {
@@ -205,10 +215,15 @@ impl Inquiry {
         if !self.own {
             return None;
         }
-        let certain = dial == Some(DialOutcome::Answered) || (keeper.is_some() && dial.is_some());
+        let vouched = keeper == Some(AgentState::Up) && self.dial_at.is_some() && !self.evidence.long;
+        let certain = vouched || dial == Some(DialOutcome::Answered) || (keeper.is_some() && dial.is_some());
         if certain || now >= self.began + timing.opinion {
             self.own = false;
             return Some(Step::Verdict(weigh(&self.evidence)));
+        }
+        if self.dial_at.is_some_and(|at| now >= at) {
+            self.dial_at = None;
+            return Some(Step::Dial);
         }
         if self.wants_help() && now >= self.began + timing.help_after {
             self.help_asked = true;
@@ -216,6 +231,11 @@ impl Inquiry {
         }
         None
     }
+}
+
+/// So soon that its outcome is there when the verdict is due.
+fn dial_after(timing: &Timing) -> Duration {
+    timing.help_after * 2 / 3
 }
 
 /// A helper answers so soon that the asker has it before its own verdict.

@@ -48,8 +48,10 @@ fn each_verdict_by_what_is_known() {
 #[test]
 fn others_are_asked_after_150_ms_and_the_verdict_falls_at_350() {
     let mut inquiry = Inquiry::new(Instant::ZERO);
-    inquiry.for_itself(Instant::ZERO, 9, false);
+    inquiry.for_itself(Instant::ZERO, 9, false, false, &LAN);
     let at = Instant::from_millis;
+    assert_eq!((inquiry.step(at(99), None, &LAN), inquiry.due(&LAN)), (None, Some(at(100))));
+    assert_eq!(inquiry.step(at(100), None, &LAN), Some(Step::Dial));
     assert_eq!(inquiry.step(at(149), None, &LAN), None);
     assert_eq!(inquiry.due(&LAN), Some(at(150)));
     assert_eq!(inquiry.step(at(150), None, &LAN), Some(Step::AskHelp));
@@ -64,6 +66,31 @@ fn others_are_asked_after_150_ms_and_the_verdict_falls_at_350() {
     assert!(!inquiry.probe_answered(8, AgentState::Up), "the answer to another burst");
     assert_eq!(inquiry.step(at(350), None, &LAN), Some(Step::Verdict(Verdict::Trouble(Trouble::LinkBad))));
     assert!(inquiry.is_over());
+}
+
+#[test]
+fn a_keeper_that_vouches_soon_saves_the_connection() {
+    let began = |ended, long| {
+        let mut inquiry = Inquiry::new(Instant::ZERO);
+        inquiry.for_itself(Instant::ZERO, 9, ended, long, &LAN);
+        inquiry
+    };
+    let at = Instant::from_millis;
+    let mut silent = began(false, false);
+    assert_eq!(silent.step(at(0), None, &LAN), None);
+    assert!(silent.probe_answered(9, AgentState::Up));
+    assert_eq!(silent.step(at(30), None, &LAN), Some(Step::Verdict(Verdict::Cleared)));
+    let mut stalled = began(false, false);
+    assert!(stalled.probe_answered(9, AgentState::Stalled));
+    assert_eq!(stalled.step(at(99), None, &LAN), None);
+    assert_eq!(stalled.step(at(100), None, &LAN), Some(Step::Dial));
+    let mut long = began(false, true);
+    assert!(long.probe_answered(9, AgentState::Up), "which may only look so");
+    assert_eq!(long.step(at(100), None, &LAN), Some(Step::Dial));
+    let mut ended = began(true, false);
+    assert_eq!(ended.step(at(0), None, &LAN), Some(Step::Dial));
+    assert!(ended.probe_answered(9, AgentState::Up));
+    assert_eq!(ended.step(at(10), None, &LAN), None, "its connection may tell more");
 }
 
 #[test]

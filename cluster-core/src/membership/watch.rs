@@ -96,13 +96,14 @@ impl Membership {
         let nonce = self.rng.next();
         let link = self.links.get_mut(&peer).expect("only links are looked into");
         let long = link.edge.silence(now) >= self.timing.suspect_ceiling * 2;
+        let ended = !link.edge.is_open();
         link.suspected_at.get_or_insert(now);
         link.inquired_at = now;
         let inquiry = self.inquiries.entry(peer).or_insert_with(|| Inquiry::new(now));
-        inquiry.for_itself(now, nonce, long);
+        inquiry.for_itself(now, nonce, ended, long, &self.timing);
         let (count, every) = (self.timing.probes, self.timing.probe_every);
-        effects.push(Effect::ProbeBurst { peer, address: address.clone(), nonce, count, every });
-        effects.push(Effect::Dial { peer, address });
+        effects.push(Effect::ProbeBurst { peer, address, nonce, count, every });
+        self.advance(now, peer, effects);
     }
 
     /// Moves all inquiries on whose time has come.
@@ -122,6 +123,11 @@ impl Membership {
         while let Some(inquiry) = self.inquiries.get_mut(&subject) {
             match inquiry.step(now, heard_at, &self.timing) {
                 None => break,
+                Some(Step::Dial) => {
+                    if let Some(address) = self.address(subject) {
+                        effects.push(Effect::Dial { peer: subject, address });
+                    }
+                }
                 Some(Step::Answer { to, opinion }) => {
                     effects.push(Effect::AnswerHelp { to, subject, opinion });
                 }
