@@ -65,7 +65,7 @@ struct Look<'a> {
     since: &'a mut BTreeMap<String, Instant>,
     voters: &'a [BTreeSet<NodeId>],
     /// Alerts that fire by the ledger.
-    firing: BTreeMap<&'a str, &'a Alert>,
+    firing: &'a BTreeMap<&'a str, &'a Alert>,
     /// Keys of the conditions that hold, whether or not they fire yet.
     holding: BTreeSet<String>,
     drafts: Vec<(String, Draft)>,
@@ -77,14 +77,15 @@ impl Rules {
     }
 
     /// What must change: the key of each alert, and the entry that raises or ends it.
-    pub fn step(&mut self, now: Instant, view: &View<'_>) -> Vec<(String, Body)> {
+    ///
+    /// `firing`: the alerts that fire by the ledger, by key.
+    pub fn step(
+        &mut self,
+        now: Instant,
+        view: &View<'_>,
+        firing: &BTreeMap<&str, &Alert>,
+    ) -> Vec<(String, Body)> {
         let ledger = view.ledger;
-        let firing: BTreeMap<&str, &Alert> = ledger
-            .alerts
-            .values()
-            .filter(|alert| alert.ends_at.is_none())
-            .map(|alert| (alert.dedup_key.as_str(), alert))
-            .collect();
         let mut look = Look {
             now,
             view,
@@ -100,9 +101,9 @@ impl Rules {
         let unplaceable = look.unplaceable();
         look.instances(&unplaceable);
         look.brake();
-        let Look { firing, holding, drafts, .. } = look;
+        let Look { holding, drafts, .. } = look;
         let mut changes = Vec::new();
-        for (key, alert) in &firing {
+        for (key, alert) in firing {
             if BUILT_IN.contains(&alert.name.as_str()) && !holding.contains(*key) {
                 let summary = text::ended(ledger, alert);
                 let key = (*key).to_owned();
