@@ -69,7 +69,7 @@ fn node_facts(node: &Node, heard: Option<Heard>, vitals: Option<&Vitals>, instan
     let (state, agent) = match (node.state, heard) {
         (NodeState::Dead, _) => ("dead", "gone"),
         (NodeState::Left, _) => ("left", "gone"),
-        (NodeState::Alive, Some(Heard::Suspect)) => ("suspect", agent(node.agent.state)),
+        (NodeState::Alive, Some(Heard::Suspect) | None) => ("suspect", agent(node.agent.state)),
         (NodeState::Alive, _) => ("alive", agent(node.agent.state)),
     };
     let texts = [

@@ -8,6 +8,7 @@
 //! agent's).
 
 mod calendar;
+mod channels;
 mod condition;
 mod config;
 mod facts;
@@ -26,12 +27,17 @@ mod tests;
 #[cfg(test)]
 mod tests_agents;
 #[cfg(test)]
+mod tests_channels;
+#[cfg(test)]
 mod tests_crashes;
+#[cfg(test)]
+mod tests_nodes;
 #[cfg(test)]
 mod tests_pipeline;
 #[cfg(test)]
 mod tests_rules;
 mod text;
+mod text_nodes;
 pub mod user_rules;
 
 pub use condition::{Condition, VARIABLES};
@@ -39,7 +45,7 @@ pub use config::{check, check_matcher};
 pub use facts::{NODE_VARIABLES, WORKLOAD_VARIABLES};
 pub use hours::Hours;
 pub use notice::{NOTICE_VERSION, Notice, message_id};
-pub use user_rules::check_rule;
+pub use user_rules::{RULE_LABELS_MAX, check_rule};
 
 use crate::{
     ids::NodeId,

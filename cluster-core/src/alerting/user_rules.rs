@@ -25,8 +25,8 @@ const ASKED_AT_ONCE: usize = 1_000;
 pub const FIRING_MAX: usize = 1_024;
 /// What an alert of a user's rule has for its key before the rule's name.
 const KEY: &str = "rule/";
-/// Labels that say what an alert is about, beside the rule's own.
-const SUBJECT_LABELS: usize = 2;
+/// Labels of one rule: two more say what the alert is about.
+pub const RULE_LABELS_MAX: usize = LABELS_MAX - 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum About {
@@ -60,12 +60,9 @@ pub fn check_rule(rule: &Rule) -> Result<(), String> {
     if BUILT_IN.contains(&rule.name.as_str()) {
         return Err(format!("\"{}\" is the name of a built-in alert; choose another name", rule.name));
     }
-    if rule.labels.len() > LABELS_MAX - SUBJECT_LABELS {
-        let most = LABELS_MAX - SUBJECT_LABELS;
-        return Err(format!(
-            "it has {} labels; at most {most} leave room for the subject's",
-            rule.labels.len()
-        ));
+    if rule.labels.len() > RULE_LABELS_MAX {
+        let count = rule.labels.len();
+        return Err(format!("it has {count} labels; at most {RULE_LABELS_MAX} leave room for the subject's"));
     }
     Condition::of_rule(&rule.condition, rule.over)
         .map(|_| ())

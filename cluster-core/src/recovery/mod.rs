@@ -84,6 +84,8 @@ pub struct LiveView {
     pub heard: BTreeMap<NodeId, Heard>,
     /// How members fare, as far as it was told here.
     pub vitals: BTreeMap<NodeId, Vitals>,
+    /// Why those that are heard as sick say they are.
+    pub sick: BTreeMap<NodeId, String>,
 }
 
 /// What decisions are made from.
