@@ -129,9 +129,16 @@ fn a_configuration_applied_again_leaves_the_waits_as_they_are() {
     play.alerting(config(vec![full(), rule("Other", Over::Nodes, "false", 0)]));
     play.run(2_000);
     assert_eq!(play.count("alert Full"), 1);
-    play.alerting(config(vec![Rule { condition: "memory_percent >= 91".to_owned(), ..full() }]));
+    let asks = |text: &str| config(vec![Rule { condition: text.to_owned(), ..full() }]);
+    play.alerting(asks("memory_percent >= 91"));
     play.run(8_000);
-    assert_eq!((play.count("alert Full"), play.count("ended")), (2, 1), "another question is another wait");
+    assert_eq!((play.count("alert Full"), play.count("ended")), (1, 0), "it still holds");
+    play.alerting(asks("memory_percent >= 99"));
+    play.run(200);
+    assert_eq!(play.count("ended: Full no longer holds: n1"), 1);
+    play.alerting(asks("memory_percent >= 95"));
+    play.run(4_900);
+    assert_eq!(play.count("alert Full"), 1, "another question is another wait");
 }
 
 #[test]
