@@ -99,7 +99,7 @@ fn a_new_leader_ends_and_repeats_nothing_that_still_holds() {
     assert_eq!((play.count("alert Full"), play.count("ended")), (2, 0));
     play.new_leader();
     memory(&mut play, 2, 100);
-    play.run(1_000);
+    play.run(1_200);
     assert_eq!((play.count("alert Full"), play.count("ended: Full no longer holds: n2")), (2, 1));
 }
 
