@@ -137,7 +137,8 @@ impl Node {
         members.step(now, membership::Event::Seeds(p.seeds.clone()), &mut Vec::new());
         let cut = Cut::new(p.identity.node, p.timing, now);
         // Gossip tells of others; that this agent is here, it knows.
-        let heard = LiveView { heard: BTreeMap::from([(p.identity.node, recovery::Heard::Alive)]) };
+        let heard = BTreeMap::from([(p.identity.node, recovery::Heard::Alive)]);
+        let heard = LiveView { heard, ..LiveView::default() };
         let id = &p.identity;
         let reporter = Reporter::new(id.node, id.session, p.stored.clone(), p.peers.clone());
         Self {
@@ -289,6 +290,9 @@ impl Node {
             self.cut(now, cut::Event::Tick);
             self.account(now);
             self.prepare_next(now);
+            if self.leader.is_some() {
+                self.heard.vitals = self.members.all_vitals().collect();
+            }
         }
         self.p.instances.tick(now);
     }

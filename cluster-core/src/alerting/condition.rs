@@ -1,10 +1,13 @@
-//! Conditions: CEL (the Common Expression Language) over an alert, as routes, inhibitions and maintenances have them.
+//! Conditions: CEL (the Common Expression Language) over an alert, as routes, inhibitions and maintenances have them, or
+//! over a node or a workload, as users' rules have them.
 //!
 //! A text is compiled once. Whatever fails in an evaluation makes the condition false; the caller is told why. Not here:
-//! the ledger's apply never evaluates one, since builds may differ in what they understand.
+//! what can be asked of nodes and workloads (`facts`); and the ledger's apply never evaluates one, since builds may
+//! differ in what they understand.
 
+use super::facts;
 use crate::{
-    ledger::{Alert, Severity},
+    ledger::{Alert, Over, Severity},
     limits::CONDITION_BYTES,
 };
 use cel::{Context, ExecutionError, Program, Value};
@@ -13,20 +16,38 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// What a condition may ask.
+/// What a condition over an alert may ask.
 pub const VARIABLES: [&str; 10] =
     ["alert", "severity", "subject", "labels", "node", "workload", "zone", "info", "warning", "critical"];
 
 #[derive(Debug)]
 pub struct Condition(Program);
 
-/// One alert, ready to be asked about.
-pub struct Facts(Context<'static, 'static>);
+/// One subject, ready to be asked about.
+pub struct Facts {
+    pub(super) context: Context<'static, 'static>,
+    /// What may be asked of subjects of its kind, whether or not it is known of this one.
+    pub(super) variables: &'static [&'static str],
+}
 
 impl Condition {
+    /// Over alerts.
+    ///
     /// # Errors
     /// A sentence that names the place.
     pub fn compile(text: &str) -> Result<Self, String> {
+        Self::tried_on(text, &Facts::of(&sample()))
+    }
+
+    /// Over nodes or workloads.
+    ///
+    /// # Errors
+    /// A sentence that names the place.
+    pub fn of_rule(text: &str, over: Over) -> Result<Self, String> {
+        Self::tried_on(text, &facts::sample(over))
+    }
+
+    fn tried_on(text: &str, sample: &Facts) -> Result<Self, String> {
         if text.trim().is_empty() || text.len() > CONDITION_BYTES {
             return Err(format!("a condition has 1 to {CONDITION_BYTES} bytes"));
         }
@@ -44,20 +65,23 @@ impl Condition {
             Err(_) => return Err("it can't be understood; write it in a simpler way".to_owned()),
         };
         let condition = Self(program);
-        condition.holds(&Facts::of(&sample())).map(|_| condition)
+        condition.holds(sample).map(|_| condition)
     }
 
-    /// A label that the alert hasn't makes it false and is no error.
+    /// A label that the subject hasn't, or something that isn't known of it now, makes it false and is no error.
     ///
     /// # Errors
     /// A sentence: it can't be evaluated, or says neither true nor false. It doesn't hold then.
     pub fn holds(&self, facts: &Facts) -> Result<bool, String> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.execute(&facts.0))) {
+        match catch_unwind(AssertUnwindSafe(|| self.0.execute(&facts.context))) {
             Ok(Ok(Value::Bool(holds))) => Ok(holds),
             Ok(Ok(other)) => Err(format!("it is {}, neither true nor false", other.type_of())),
             Ok(Err(ExecutionError::NoSuchKey(_))) => Ok(false),
             Ok(Err(ExecutionError::UndeclaredReference(name))) => {
-                Err(format!("\"{name}\" isn't known; there are {}", VARIABLES.join(", ")))
+                if facts.variables.contains(&name.as_str()) {
+                    return Ok(false);
+                }
+                Err(format!("\"{name}\" isn't known; there are {}", facts.variables.join(", ")))
             }
             Ok(Err(why)) => Err(why.to_string().lines().next().unwrap_or_default().to_owned()),
             Err(_) => Err("it can't be evaluated".to_owned()),
@@ -91,7 +115,7 @@ impl Facts {
         maps.expect("maps of strings always become values");
         context.add_variable_from_value("node", node);
         context.add_variable_from_value("workload", workload);
-        Self(context)
+        Self { context, variables: &VARIABLES }
     }
 }
 

@@ -103,6 +103,7 @@ fn is_done(ledger: &Ledger, compiled: &Compiled, id: u64, alert: &Alert) -> bool
     let config = &ledger.alerting;
     let over = |channel: &String| {
         !config.channels.contains_key(channel)
+            || alert.is_about(channel)
             || standing(alert, channel, ledger.alerting_since) == Standing::Over
     };
     alert.ends_at.is_some()
@@ -159,6 +160,7 @@ fn ways(
             ways.insert(channel.clone(), Way { route, muted: None, escalated: false });
         }
     }
+    ways.retain(|channel, _| !alert.is_about(channel));
     ways
 }
 

@@ -8,8 +8,10 @@
 //! agent's).
 
 mod calendar;
+mod channels;
 mod condition;
 mod config;
+mod facts;
 mod groups;
 mod hours;
 mod keep;
@@ -25,19 +27,29 @@ mod tests;
 #[cfg(test)]
 mod tests_agents;
 #[cfg(test)]
+mod tests_channels;
+#[cfg(test)]
 mod tests_crashes;
 #[cfg(test)]
+mod tests_nodes;
+#[cfg(test)]
 mod tests_pipeline;
+#[cfg(test)]
+mod tests_rules;
 mod text;
+mod text_nodes;
+pub mod user_rules;
 
 pub use condition::{Condition, VARIABLES};
 pub use config::{check, check_matcher};
+pub use facts::{NODE_VARIABLES, WORKLOAD_VARIABLES};
 pub use hours::Hours;
 pub use notice::{NOTICE_VERSION, Notice, message_id};
+pub use user_rules::{RULE_LABELS_MAX, check_rule};
 
 use crate::{
     ids::NodeId,
-    ledger::{Body, SendOutcome},
+    ledger::{Alert, Body, SendOutcome},
     recovery::View,
     time::Instant,
 };
@@ -48,6 +60,7 @@ use outbox::Outbox;
 use pipeline::Pipeline;
 use rules::Rules;
 use std::collections::{BTreeMap, BTreeSet};
+use user_rules::UserRules;
 
 /// A proposal that the ledger doesn't show after this long is made again. The ledger refuses the second of two.
 pub const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
@@ -57,6 +70,7 @@ pub const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
 pub struct Alerting {
     calendar: Calendar,
     rules: Rules,
+    user_rules: UserRules,
     pipeline: Pipeline,
     outbox: Outbox,
     keep: Keep,
@@ -105,6 +119,7 @@ impl Alerting {
         Self {
             calendar: Calendar::default(),
             rules: Rules::default(),
+            user_rules: UserRules::default(),
             pipeline: Pipeline::default(),
             outbox: Outbox::new(me, term, now),
             keep: Keep::new(now),
@@ -131,7 +146,17 @@ impl Alerting {
     fn alerts(&mut self, now: Instant, view: &View<'_>, effects: &mut Vec<Effect>) {
         self.proposed.retain(|_, at| now.since(*at) < PROPOSE_AGAIN);
         let mut wanted = BTreeSet::new();
-        let changes = self.rules.step(now, view);
+        let firing: BTreeMap<&str, &Alert> = view
+            .ledger
+            .alerts
+            .values()
+            .filter(|alert| alert.ends_at.is_none())
+            .map(|alert| (alert.dedup_key.as_str(), alert))
+            .collect();
+        let mut complaints = Vec::new();
+        let mut changes = self.rules.step(now, view, &firing);
+        changes.extend(self.user_rules.step(now, view, &firing, &mut complaints));
+        effects.extend(complaints.into_iter().map(Effect::Warn));
         for (key, body) in changes {
             let change = if matches!(body, Body::AlertEnded { .. }) { Change::End } else { Change::Raise };
             let key = (key, change);

@@ -3,14 +3,14 @@
 //! One failure has one alert at a time: a node's failure explains its workloads' for as long as it is open, and of
 //! the rules about one instance the first to fire stays.
 //!
-//! Not here: the words (`text`), routes, sending (`outbox`).
+//! Not here: the words (`text`, `text_nodes`), users' own rules (`user_rules`), routes, sending (`outbox`).
 
-use super::text;
+use super::{channels::Channels, text, text_nodes};
 use crate::{
     ids::{FailureId, NodeId},
     ledger::{
-        Action, Alert, Body, Failure, FailureState, InstanceState, Ledger, Method, NodeState, Severity, Slot,
-        Subject,
+        Action, AgentState, Alert, Body, Failure, FailureState, InstanceState, Ledger, Method, NodeState,
+        Scheduling, Severity, Slot, Subject,
     },
     recovery::{self, Heard, View, brake},
     time::{Instant, WallTime},
@@ -27,10 +27,14 @@ pub const WORKLOAD_DOWN_AFTER: Duration = Duration::from_secs(30);
 pub const UNPLACEABLE_AFTER: Duration = Duration::from_secs(10);
 /// Voters that are away for less are nobody's worry: an agent that is upgraded, a host that is slow for a moment.
 pub const QUORUM_AT_RISK_AFTER: Duration = Duration::from_secs(5);
+/// A sickness that is over sooner is nobody's worry, and drains nobody.
+pub const NODE_SICK_AFTER: Duration = Duration::from_secs(5);
+/// A node that is gone is declared dead long before; who is silent for so long and isn't, is heard by some.
+pub const NODE_SUSPECT_AFTER: Duration = Duration::from_secs(30);
 
 /// Alerts that these rules own; others in the ledger aren't touched.
 /// `QuorumLost` isn't among them: without a quorum nobody could commit that it is to be told.
-pub const BUILT_IN: [&str; 8] = [
+pub const BUILT_IN: [&str; 12] = [
     "NodeDead",
     "LeaseLost",
     "AgentDown",
@@ -39,6 +43,10 @@ pub const BUILT_IN: [&str; 8] = [
     "CrashLoop",
     "Unplaceable",
     "BrakeEngaged",
+    "NodeSick",
+    "NodeSuspect",
+    "Quarantined",
+    "ChannelFailing",
 ];
 
 /// Since when this leader sees each condition hold.
@@ -46,6 +54,7 @@ pub const BUILT_IN: [&str; 8] = [
 pub struct Rules {
     since: BTreeMap<String, Instant>,
     voters: Vec<BTreeSet<NodeId>>,
+    channels: Channels,
 }
 
 /// What should be known of a condition that holds.
@@ -65,7 +74,7 @@ struct Look<'a> {
     since: &'a mut BTreeMap<String, Instant>,
     voters: &'a [BTreeSet<NodeId>],
     /// Alerts that fire by the ledger.
-    firing: BTreeMap<&'a str, &'a Alert>,
+    firing: &'a BTreeMap<&'a str, &'a Alert>,
     /// Keys of the conditions that hold, whether or not they fire yet.
     holding: BTreeSet<String>,
     drafts: Vec<(String, Draft)>,
@@ -77,14 +86,15 @@ impl Rules {
     }
 
     /// What must change: the key of each alert, and the entry that raises or ends it.
-    pub fn step(&mut self, now: Instant, view: &View<'_>) -> Vec<(String, Body)> {
+    ///
+    /// `firing`: the alerts that fire by the ledger, by key.
+    pub fn step(
+        &mut self,
+        now: Instant,
+        view: &View<'_>,
+        firing: &BTreeMap<&str, &Alert>,
+    ) -> Vec<(String, Body)> {
         let ledger = view.ledger;
-        let firing: BTreeMap<&str, &Alert> = ledger
-            .alerts
-            .values()
-            .filter(|alert| alert.ends_at.is_none())
-            .map(|alert| (alert.dedup_key.as_str(), alert))
-            .collect();
         let mut look = Look {
             now,
             view,
@@ -100,9 +110,11 @@ impl Rules {
         let unplaceable = look.unplaceable();
         look.instances(&unplaceable);
         look.brake();
-        let Look { firing, holding, drafts, .. } = look;
+        look.unfit();
+        look.channels(self.channels.failing(ledger));
+        let Look { holding, drafts, .. } = look;
         let mut changes = Vec::new();
-        for (key, alert) in &firing {
+        for (key, alert) in firing {
             if BUILT_IN.contains(&alert.name.as_str()) && !holding.contains(*key) {
                 let summary = text::ended(ledger, alert);
                 let key = (*key).to_owned();
@@ -176,7 +188,7 @@ impl Look<'_> {
             let key = format!("AgentDown/{node}");
             let age = ledger.nodes[&node].agent.since.map(|since| self.age_ms(since));
             if self.holds_for(&key, after, age) {
-                self.drafts.push((key, text::agent(ledger, node)));
+                self.drafts.push((key, text_nodes::agent(ledger, node)));
             }
         }
     }
@@ -263,6 +275,40 @@ impl Look<'_> {
         } else if late && !excused && !is_explained(ledger, failure) {
             self.drafts
                 .push((down, text::instance(ledger, "WorkloadDown", workload, index, slot, id, failure)));
+        }
+    }
+
+    /// Living nodes whose agents are up, and that are given no work, or aren't heard.
+    fn unfit(&mut self) {
+        let ledger = self.view.ledger;
+        for (id, node) in &ledger.nodes {
+            if node.state == NodeState::Alive && node.agent.state == AgentState::Up {
+                let heard = self.view.live.heard.get(id);
+                let sick = format!("NodeSick/{id}");
+                if heard == Some(&Heard::Sick) && self.holds_for(&sick, NODE_SICK_AFTER, None) {
+                    let why = self.view.live.sick.get(id);
+                    self.drafts.push((sick, text_nodes::sick(ledger, *id, why)));
+                }
+                let suspect = format!("NodeSuspect/{id}");
+                let silent = matches!(heard, Some(Heard::Suspect) | None);
+                if silent && self.holds_for(&suspect, NODE_SUSPECT_AFTER, None) {
+                    self.drafts.push((suspect, text_nodes::suspect(ledger, *id)));
+                }
+            }
+            // Through its deaths and returns, too: it is one story.
+            if node.scheduling == Scheduling::Quarantined && node.state != NodeState::Left {
+                let key = format!("Quarantined/{id}");
+                self.holding.insert(key.clone());
+                self.drafts.push((key, text_nodes::quarantined(ledger, *id)));
+            }
+        }
+    }
+
+    fn channels(&mut self, failing: &BTreeMap<String, String>) {
+        for (channel, why) in failing {
+            let key = format!("ChannelFailing/{channel}");
+            self.holding.insert(key.clone());
+            self.drafts.push((key, text::channel(self.view.ledger, channel, why)));
         }
     }
 

@@ -454,7 +454,9 @@ fn a_failing_channel_is_tried_with_one_message_at_a_time_and_others_dont_notice(
         play.raise("Disk", &format!("disk {n}"), &[]);
     }
     play.run(60_000);
-    assert_eq!(play.told_to("hook").len(), 20);
+    let told = play.told_to("hook");
+    assert_eq!(told.len(), 21, "all of them, and that the other channel fails");
+    assert_eq!(told.iter().filter(|told| told.starts_with("firing disk")).count(), 20);
     let attempts = play.count("send down");
     assert!(
         (4..=12).contains(&attempts),

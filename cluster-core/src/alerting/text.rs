@@ -5,14 +5,16 @@
 use super::rules::Draft;
 use crate::{
     ids::{FailureId, NodeId},
-    ledger::{Action, AgentState, Alert, Failure, FailureState, Ledger, NodeState, Severity, Slot, Subject},
+    ledger::{
+        Action, Alert, CHANNEL_FAILING, Failure, FailureState, Ledger, NodeState, Severity, Slot, Subject,
+    },
     recovery::{Unplaceable, brake::Brake},
     time::WallTime,
 };
 use std::collections::BTreeMap;
 
 /// Instances that a summary names; the rest are counted. The description has more.
-const MAX_NAMED: usize = 4;
+pub(super) const MAX_NAMED: usize = 4;
 const MAX_DESCRIBED: usize = 40;
 
 pub(super) fn node(
@@ -43,38 +45,6 @@ pub(super) fn node(
         failure: Some(id),
         labels,
         summary: format!("{} {is}: {went}", failure.name),
-        description: lines.join("\n"),
-    }
-}
-
-pub(super) fn agent(ledger: &Ledger, id: NodeId) -> Draft {
-    let name = ledger.node_name(id);
-    let node = &ledger.nodes[&id];
-    let is = if node.agent.state == AgentState::Gone { "is gone" } else { "says nothing" };
-    let placed: Vec<String> =
-        ledger.placements_on(id).map(|(workload, index, _)| instance_name(ledger, workload, index)).collect();
-    let works = if placed.is_empty() {
-        "nothing is placed on it".to_owned()
-    } else {
-        format!("what is on it runs on ({})", some(&placed, MAX_NAMED))
-    };
-    let timeout_ms = ledger.cluster.as_ref().map_or(0, |cluster| cluster.settings.agent_timeout_ms);
-    let mut lines = vec![format!(
-        "Start the agent on {name} again (`systemctl restart holdfast`); if it stays away for {} in all, {name} counts \
-         as dead and its work is moved.",
-        seconds(timeout_ms)
-    )];
-    lines.extend(node.agent.evidence.iter().cloned());
-    let mut labels = BTreeMap::from([("node".to_owned(), name.clone())]);
-    if !node.profile.zone.is_empty() {
-        labels.insert("zone".to_owned(), node.profile.zone.clone());
-    }
-    Draft {
-        name: "AgentDown",
-        severity: Severity::Warning,
-        failure: None,
-        labels,
-        summary: format!("{name}'s agent {is}, its host answers: {works}"),
         description: lines.join("\n"),
     }
 }
@@ -172,6 +142,23 @@ pub(super) fn brake(brake: &Brake) -> Draft {
     }
 }
 
+/// `why`: what the last attempt said.
+pub(super) fn channel(ledger: &Ledger, channel: &str, why: &str) -> Draft {
+    let waiting = ledger.messages.values().filter(|message| message.channel == channel).count();
+    let kind = ledger.alerting.channels.get(channel).map_or("", |channel| channel.kind.as_str());
+    Draft {
+        name: CHANNEL_FAILING,
+        severity: Severity::Warning,
+        failure: None,
+        labels: BTreeMap::from([("channel".to_owned(), channel.to_owned())]),
+        summary: format!("the channel {channel} ({kind}) doesn't deliver: {why}"),
+        description: format!(
+            "{waiting} messages wait for it. Try it with `holdfast alert test {channel}`. This alert ends when a message \
+             is delivered there again."
+        ),
+    }
+}
+
 /// Said when the alert ends.
 pub(super) fn ended(ledger: &Ledger, alert: &Alert) -> String {
     let label = |key: &str| alert.labels.get(key).map_or("it", String::as_str);
@@ -192,6 +179,17 @@ pub(super) fn ended(ledger: &Ledger, alert: &Alert) -> String {
         "AgentDown" => format!("{} is dead: another alert tells of it", label("node")),
         "QuorumAtRisk" => "enough voters are online again".to_owned(),
         "Unplaceable" => format!("{} finds its nodes again", label("workload")),
+        "NodeSick" | "NodeSuspect" | "Quarantined" if !known => format!("{} was removed", label("node")),
+        "NodeSick" => format!("{} no longer says that it isn't fit for work", label("node")),
+        "NodeSuspect" if node.is_some_and(|node| node.state != NodeState::Alive) => {
+            format!("{} is declared dead or has left", label("node"))
+        }
+        "NodeSuspect" => format!("{} is heard again", label("node")),
+        "Quarantined" => format!("{} is quarantined no more", label("node")),
+        CHANNEL_FAILING if ledger.alerting.channels.contains_key(label("channel")) => {
+            format!("the channel {} delivers again", label("channel"))
+        }
+        CHANNEL_FAILING => format!("the channel {} was removed", label("channel")),
         "BrakeEngaged" => "moving goes on".to_owned(),
         _ if failure.is_some_and(|failure| failure.recovered_at.is_some()) => {
             format!("{} serves again{after}", label("workload"))
@@ -245,18 +243,18 @@ fn subject_name(ledger: &Ledger, failure: &Failure) -> String {
 }
 
 /// The index only where there may be several.
-fn instance_name(ledger: &Ledger, workload: &str, index: u32) -> String {
+pub(super) fn instance_name(ledger: &Ledger, workload: &str, index: u32) -> String {
     match ledger.workloads.get(workload) {
         Some(found) if found.spec.replicas == 1 => workload.to_owned(),
         _ => format!("{workload}/{index}"),
     }
 }
 
-fn some(whats: &[String], most: usize) -> String {
+pub(super) fn some(whats: &[String], most: usize) -> String {
     let named = whats.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
     if whats.len() > most { format!("{named}, and {} more", whats.len() - most) } else { named }
 }
 
-fn seconds(ms: u64) -> String {
+pub(super) fn seconds(ms: u64) -> String {
     format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10)
 }

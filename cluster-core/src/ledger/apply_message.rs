@@ -9,7 +9,7 @@ use super::{
     apply::{Entry, Outcome, reject},
     command::{Body, Phase, Rejection, Reply, SendOutcome},
     state::Ledger,
-    state_alert::{Alert, Intent, Message, Notification, NotificationState, Why},
+    state_alert::{Alert, CHANNEL_FAILING, Intent, Message, Notification, NotificationState, Why},
     state_alerting::Rate,
 };
 use crate::limits::{
@@ -53,6 +53,9 @@ impl Ledger {
         let alert =
             self.alerts.get(&id).ok_or_else(|| reject("NOT_FOUND", format!("there is no alert {id}")))?;
         let no = |reason, what: &str| Err(reject(reason, format!("alert {id} on {channel}: {what}")));
+        if alert.is_about(channel) {
+            return Err(reject("INVALID", format!("alert {id} says that {channel} itself fails")));
+        }
         let firing = alert.told(channel, Phase::Firing);
         match (phase, why) {
             (Phase::Firing, Why::Repeat { of }) => match firing {
@@ -249,6 +252,12 @@ impl Ledger {
 }
 
 impl Alert {
+    /// It says that this channel fails, so it is of no use there.
+    #[must_use]
+    pub fn is_about(&self, channel: &str) -> bool {
+        self.name == CHANNEL_FAILING && self.labels.get("channel").is_some_and(|failing| failing == channel)
+    }
+
     /// What became of telling `channel`, unless nothing was queued yet, or what was is dropped.
     #[must_use]
     pub fn told(&self, channel: &str, phase: Phase) -> Option<&Notification> {

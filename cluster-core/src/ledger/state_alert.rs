@@ -16,6 +16,9 @@ pub enum Severity {
     Critical,
 }
 
+/// The built-in alert that isn't told on the channel that it is about, its label `channel`.
+pub const CHANNEL_FAILING: &str = "ChannelFailing";
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     pub name: String,

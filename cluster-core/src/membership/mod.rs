@@ -299,6 +299,11 @@ impl Membership {
         self.board.get(node)
     }
 
+    /// Everybody's, as far as they were told, this agent's own among them.
+    pub fn all_vitals(&self) -> impl Iterator<Item = (NodeId, Vitals)> {
+        self.board.all().chain(self.board.own().map(|own| (self.me.node, own)))
+    }
+
     /// How long the peer has been silent to this agent, less this agent's own stalls. None for whom it doesn't watch: over
     /// a stream that is left of an old edge nobody need say anything.
     #[must_use]

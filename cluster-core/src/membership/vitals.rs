@@ -37,6 +37,16 @@ impl Board {
         self.known.get(&node).map(|of| &of.vitals)
     }
 
+    /// Of every other member of whom they were told.
+    pub fn all(&self) -> impl Iterator<Item = (NodeId, Vitals)> {
+        self.known.iter().map(|(node, of)| (*node, of.vitals))
+    }
+
+    #[must_use]
+    pub fn own(&self) -> Option<Vitals> {
+        self.own
+    }
+
     pub fn set_own(&mut self, vitals: Vitals) {
         self.own = Some(vitals);
     }

@@ -26,6 +26,7 @@ mod tests_steady;
 use crate::{
     ids::{FailureId, Generation, LeaseEpoch, LogId, NodeId},
     ledger::{Body, Ledger, Subject},
+    membership::Vitals,
     time::Instant,
 };
 use core::time::Duration;
@@ -81,6 +82,10 @@ pub enum Heard {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveView {
     pub heard: BTreeMap<NodeId, Heard>,
+    /// How members fare, as far as it was told here.
+    pub vitals: BTreeMap<NodeId, Vitals>,
+    /// Why those that are heard as sick say they are.
+    pub sick: BTreeMap<NodeId, String>,
 }
 
 /// What decisions are made from.

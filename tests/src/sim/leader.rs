@@ -137,7 +137,7 @@ impl Agent {
             MemberState::Suspect => Some((m.record.node, Heard::Suspect)),
             MemberState::Dead | MemberState::Left => None,
         });
-        let live = LiveView { heard: heard.collect() };
+        let live = LiveView { heard: heard.collect(), ..LiveView::default() };
         let mut effects = Vec::new();
         let Some(office) = &mut self.office else { return };
         let view = View { ledger: &self.ledger, live: &live };

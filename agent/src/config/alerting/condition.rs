@@ -2,15 +2,31 @@
 //!
 //! The one place where the file and the wire ask that. Not here: what a condition or a time zone means.
 
-use cluster_core::{alerting::Condition, limits::CONDITION_BYTES};
+use cluster_core::{alerting::Condition, ledger::Over, limits::CONDITION_BYTES};
 
+/// Of a condition over an alert.
+///
 /// # Errors
 /// A sentence that follows the condition's place.
 pub fn check_condition(text: &str) -> Result<(), String> {
+    check(text, "severity >= warning", |text| Condition::compile(text).map(drop))
+}
+
+/// Of a rule's condition, which is over nodes or workloads.
+///
+/// # Errors
+/// A sentence that follows the condition's place.
+pub fn check_rule_condition(text: &str, over: Over) -> Result<(), String> {
+    let like = match over {
+        Over::Nodes => "memory_percent > 90",
+        Over::Workloads => "running < desired",
+    };
+    check(text, like, |text| Condition::of_rule(text, over).map(drop))
+}
+
+fn check(text: &str, like: &str, compile: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
     if text.trim().is_empty() {
-        return Err(
-            "the condition is empty; write one like \"severity >= warning\", or take it out".to_owned()
-        );
+        return Err(format!("the condition is empty; write one like \"{like}\", or take it out"));
     }
     if text.len() > CONDITION_BYTES {
         return Err(format!(
@@ -18,10 +34,7 @@ pub fn check_condition(text: &str) -> Result<(), String> {
             text.len()
         ));
     }
-    match Condition::compile(text) {
-        Ok(_) => Ok(()),
-        Err(why) => Err(format!("the condition is wrong: {why}")),
-    }
+    compile(text).map_err(|why| format!("the condition is wrong: {why}"))
 }
 
 /// By the time zones that this build brings along, so that every host answers alike.
@@ -48,6 +61,16 @@ mod tests {
         assert!(check_condition(" \n").unwrap_err().contains("empty"));
         assert!(check_condition("alart == 'NodeDead'").unwrap_err().contains("\"alart\" isn't known"));
         assert!(check_condition(&"x".repeat(CONDITION_BYTES + 1)).unwrap_err().contains("2049 bytes"));
+    }
+
+    #[test]
+    fn a_rules_condition_asks_of_its_own_subjects() {
+        assert_eq!(check_rule_condition("memory_percent > 90", Over::Nodes), Ok(()));
+        assert_eq!(check_rule_condition("running < desired", Over::Workloads), Ok(()));
+        let wrong = |text: &str, over| check_rule_condition(text, over).unwrap_err();
+        assert!(wrong("severity >= warning", Over::Nodes).contains("isn't known; there are name, zone"));
+        assert!(wrong("memory_percent > 90", Over::Workloads).contains("\"memory_percent\" isn't known"));
+        assert!(wrong("", Over::Workloads).contains("write one like \"running < desired\""));
     }
 
     #[test]

@@ -379,6 +379,15 @@ fn a_rule_can_be_wrong() {
             "a.toml:2: rule.name: \"A B\" can't be a name; use letters, digits, \"-\", \"_\" and \".\", a letter or digit \
              first",
         ),
+        (
+            "[[rule]]\nname = \"NodeDead\"".to_owned(),
+            "a.toml:2: rule.name: \"NodeDead\" is the name of a built-in alert; choose another name",
+        ),
+        (
+            "[[rule]]\nname = \"A\"\nover = \"workloads\"\nwhen = \"zone == 'a'\"".to_owned(),
+            "a.toml:4: rule.when: the condition is wrong: \"zone\" isn't known; there are name, kind, desired, \
+             running, healthy, restarts, stopped",
+        ),
         (rule("") + &rule(""), "a.toml:7: rule.name: there is a rule \"Hot\" above; choose another name"),
         (
             rule("severity = \"error\""),

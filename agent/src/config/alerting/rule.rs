@@ -6,11 +6,13 @@ use super::{
         names::check_name,
         workload::{one_of, time},
     },
-    link, needed_condition, short,
+    condition::check_rule_condition,
+    link, short,
 };
 use cluster_core::{
+    alerting::{RULE_LABELS_MAX, rules::BUILT_IN},
     ledger::{AlertingConfig, Over, Rule, Severity},
-    limits::{ALERTING_WAIT_MAX_MS, DESCRIPTION_BYTES, LABELS_MAX, NAME_BYTES, SENTENCE_BYTES, VALUE_BYTES},
+    limits::{ALERTING_WAIT_MAX_MS, DESCRIPTION_BYTES, NAME_BYTES, SENTENCE_BYTES, VALUE_BYTES},
 };
 use std::collections::BTreeMap;
 
@@ -27,14 +29,18 @@ pub(super) fn read(section: &Section<'_>, config: &AlertingConfig) -> Result<Rul
     if config.rules.iter().any(|rule| rule.name == name) {
         return Err(section.bad("name", format!("there is a rule \"{name}\" above; choose another name")));
     }
+    if BUILT_IN.contains(&name.as_str()) {
+        let what = format!("\"{name}\" is the name of a built-in alert; choose another name");
+        return Err(section.bad("name", what));
+    }
     let over = one_of(section, "over", &[("nodes", Over::Nodes), ("workloads", Over::Workloads)], &[])?;
     let severities =
         [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
+    let over = over
+        .ok_or_else(|| section.wrong("doesn't say of what; add over = \"nodes\", or over = \"workloads\""))?;
     Ok(Rule {
-        over: over.ok_or_else(|| {
-            section.wrong("doesn't say of what; add over = \"nodes\", or over = \"workloads\"")
-        })?,
-        condition: needed_condition(section, "when", "labels.disk == 'ssd'")?,
+        over,
+        condition: condition(section, over)?,
         for_ms: time(section, "for", 0..=ALERTING_WAIT_MAX_MS)?.unwrap_or(0),
         severity: one_of(section, "severity", &severities, &[])?.unwrap_or(Severity::Warning),
         summary: short(section, "summary", SENTENCE_BYTES)?.unwrap_or_else(|| name.clone()),
@@ -45,9 +51,21 @@ pub(super) fn read(section: &Section<'_>, config: &AlertingConfig) -> Result<Rul
     })
 }
 
+fn condition(section: &Section<'_>, over: Over) -> Result<String, FileError> {
+    let Some(text) = section.text("when")? else {
+        let like = match over {
+            Over::Nodes => "labels.disk == 'ssd'",
+            Over::Workloads => "running < desired",
+        };
+        return Err(section.wrong(format!("has no when; add when = \"{like}\"")));
+    };
+    check_rule_condition(&text, over).map_err(|why| section.bad("when", why))?;
+    Ok(text)
+}
+
 fn labels(section: &Section<'_>) -> Result<BTreeMap<String, String>, FileError> {
     let labels = section.pairs("labels")?.unwrap_or_default();
-    super::few(section, "labels", labels.len(), LABELS_MAX)?;
+    super::few(section, "labels", labels.len(), RULE_LABELS_MAX)?;
     let good = |key: &str, value: &str| (1..=NAME_BYTES).contains(&key.len()) && value.len() <= VALUE_BYTES;
     match labels.iter().find(|(key, value)| !good(key, value)) {
         None => Ok(labels),

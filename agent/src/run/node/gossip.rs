@@ -135,6 +135,7 @@ impl Node {
                 Effect::Removed { node } => {
                     self.news = true;
                     self.heard.heard.remove(&node);
+                    self.heard.sick.remove(&node);
                 }
                 Effect::Refuted { incarnation } => {
                     let (stored, inputs) = (self.p.stored.clone(), self.p.inputs.clone());
@@ -229,6 +230,10 @@ impl Node {
         match heard {
             Some(heard) => self.heard.heard.insert(record.node, heard),
             None => self.heard.heard.remove(&record.node),
+        };
+        match record.sick.clone().filter(|_| heard == Some(recovery::Heard::Sick)) {
+            Some(why) => self.heard.sick.insert(record.node, why),
+            None => self.heard.sick.remove(&record.node),
         };
         if record.state == MemberState::Suspect && before != Some(MemberState::Suspect) {
             tracing::info!(node = record.name, "suspected");

@@ -5,12 +5,16 @@
 
 use super::{channels, errors::invalid};
 use crate::{
-    config::alerting::condition::{check_condition, check_timezone},
+    config::alerting::condition::{check_condition, check_rule_condition, check_timezone},
     notify::kinds,
     view::{timestamp, wall_time},
 };
-use cluster_core::ledger::{
-    AlertingConfig, Channel, Escalation, Inhibit, Maintenance, Over, Route, Rule, Schedule, Severity, Weekday,
+use cluster_core::{
+    alerting::check_rule,
+    ledger::{
+        AlertingConfig, Channel, Escalation, Inhibit, Maintenance, Over, Route, Rule, Schedule, Severity,
+        Weekday,
+    },
 };
 use holdfast_proto::v1;
 use tonic::Status;
@@ -80,7 +84,9 @@ fn understood(config: &AlertingConfig) -> Result<(), Status> {
         }
     }
     for rule in &config.rules {
-        check_condition(&rule.condition).map_err(|why| wrong(&format!("rule {}", rule.name), why))?;
+        let place = format!("rule {}", rule.name);
+        check_rule_condition(&rule.condition, rule.over).map_err(|why| wrong(&place, why))?;
+        check_rule(rule).map_err(|why| invalid("INVALID_RULE", format!("{place}: {why}")))?;
     }
     for (name, schedule) in &config.schedules {
         check_timezone(&schedule.timezone)

@@ -137,4 +137,7 @@ fn a_condition_is_looked_at_wherever_one_stands() {
     assert!(refused(|r| r.inhibits[0].target = String::new()).starts_with("inhibition 1, target: "));
     assert!(refused(|r| r.maintenances[0].condition = Some(String::new())).starts_with("maintenance 1: "));
     assert!(refused(|r| r.rules[1].condition = String::new()).starts_with("rule Slow: "));
+    let asked_wrongly = refused(|r| r.rules[1].condition = "severity >= warning".into());
+    assert!(asked_wrongly.contains("\"severity\" isn't known; there are name, kind"), "{asked_wrongly}");
+    assert!(refused(|r| r.rules[0].name = "NodeDead".into()).contains("the name of a built-in alert"));
 }

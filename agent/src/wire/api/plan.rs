@@ -106,5 +106,5 @@ fn heard(live: &Live) -> LiveView {
         LiveState::Suspect => Some((*id, Heard::Suspect)),
         LiveState::Dead | LiveState::Left => None,
     });
-    LiveView { heard: heard.collect() }
+    LiveView { heard: heard.collect(), ..LiveView::default() }
 }
