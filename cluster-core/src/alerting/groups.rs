@@ -330,7 +330,7 @@ fn repeat(wall: WallTime, channel: &str, members: &[Member<'_>], repeat_ms: u64)
         .filter(still)
         .filter_map(|m| Some((m.id, m.alert.told(channel, Phase::Firing)?, m.alert)))
         .collect();
-    let last = told.iter().map(|(_, n, alert)| n.sent_at.unwrap_or(alert.starts_at)).max()?;
+    let last = told.iter().map(|(_, n, alert)| n.settled_at.or(n.sent_at).unwrap_or(alert.starts_at)).max()?;
     if wall.since_ms(last) < repeat_ms {
         return None;
     }

@@ -28,6 +28,8 @@ mod tests_agents;
 mod tests_crashes;
 #[cfg(test)]
 mod tests_pipeline;
+#[cfg(test)]
+mod tests_troubles;
 mod text;
 
 pub use condition::{Condition, VARIABLES};

@@ -210,6 +210,7 @@ impl Ledger {
             };
             shown.state = state;
             shown.by = by;
+            shown.settled_at = Some(entry.now);
             if state == NotificationState::Sent {
                 shown.sent_at = Some(entry.now);
                 shown.told_at = shown.told_at.or(Some(entry.now));
@@ -313,6 +314,7 @@ fn untold(channel: &str, phase: Phase) -> Notification {
         told_at: None,
         attempts: 0,
         sent_at: None,
+        settled_at: None,
         by: None,
         reason: String::new(),
         maybe_repeated: false,

@@ -57,6 +57,9 @@ pub struct Notification {
     #[serde(default)]
     pub told_at: Option<WallTime>,
     pub sent_at: Option<WallTime>,
+    /// When its latest message was settled, delivered or not.
+    #[serde(default)]
+    pub settled_at: Option<WallTime>,
     pub by: Option<NodeId>,
     pub reason: String,
     /// An attempt was cut off in the middle and the channel has no key to tell the provider so.
