@@ -24,7 +24,7 @@ impl Leader {
         self.alerting.step(now, &View { ledger, live }, input, &mut effects);
         for effect in effects {
             match effect {
-                alerting::Effect::Propose(body) => self.propose(body),
+                alerting::Effect::Propose(body, at) => self.propose_at(at, body),
                 alerting::Effect::Send { message, attempt, deadline } => {
                     self.send(now, ledger, message, attempt, deadline);
                 }

@@ -41,7 +41,7 @@ use crate::{
     ids::NodeId,
     ledger::{Body, SendOutcome},
     recovery::View,
-    time::Instant,
+    time::{Instant, WallTime},
 };
 use calendar::Calendar;
 use core::time::Duration;
@@ -84,7 +84,9 @@ pub enum Input {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    Propose(Body),
+    /// To be committed as of this time, or of the proposer's own if that is later: then what the ledger says of when it
+    /// was told agrees with what this machine took for now.
+    Propose(Body, WallTime),
     /// Confirm the leadership, then tell the provider; give up at `deadline`, and answer with `SendFinished` either way.
     Send {
         message: u64,
@@ -124,13 +126,13 @@ impl Alerting {
             }
         }
         let wall = self.calendar.at(now, view.ledger.clock);
-        self.alerts(now, view, effects);
+        self.alerts(now, wall, view, effects);
         self.pipeline.step(now, wall, view.ledger, effects);
         self.outbox.step(now, wall, view.ledger, effects);
         self.keep.step(now, view.ledger, effects);
     }
 
-    fn alerts(&mut self, now: Instant, view: &View<'_>, effects: &mut Vec<Effect>) {
+    fn alerts(&mut self, now: Instant, wall: WallTime, view: &View<'_>, effects: &mut Vec<Effect>) {
         self.proposed.retain(|_, at| now.since(*at) < PROPOSE_AGAIN);
         let mut wanted = BTreeSet::new();
         let changes = self.rules.step(now, view);
@@ -139,7 +141,7 @@ impl Alerting {
             let key = (key, change);
             if !self.proposed.contains_key(&key) {
                 self.proposed.insert(key.clone(), now);
-                effects.push(Effect::Propose(body));
+                effects.push(Effect::Propose(body, wall));
             }
             wanted.insert(key);
         }

@@ -108,7 +108,7 @@ impl Outbox {
     pub fn step(&mut self, now: Instant, wall: WallTime, ledger: &Ledger, effects: &mut Vec<Effect>) {
         for (id, message) in &ledger.messages {
             self.settle(*id, message);
-            self.follow(now, *id, message, effects);
+            self.follow(now, wall, *id, message, effects);
         }
         self.flights.retain(|id, _| ledger.messages.contains_key(id));
         self.retry_at.retain(|id, _| ledger.messages.contains_key(id));
@@ -122,7 +122,7 @@ impl Outbox {
                 if free == 0 {
                     break;
                 }
-                if self.begin(now, id, message, effects) {
+                if self.begin(now, wall, id, message, effects) {
                     free -= 1;
                 }
             }
@@ -183,7 +183,14 @@ impl Outbox {
     }
 
     /// Takes an attempt of this leader one leg further.
-    fn follow(&mut self, now: Instant, id: u64, message: &Message, effects: &mut Vec<Effect>) {
+    fn follow(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        id: u64,
+        message: &Message,
+        effects: &mut Vec<Effect>,
+    ) {
         let (me, term) = (self.me, self.term);
         let Some(flight) = self.flights.get_mut(&id) else { return };
         let (attempt, deadline) = (flight.attempt, flight.began + SEND_WITHIN);
@@ -198,7 +205,7 @@ impl Outbox {
             }
             Leg::Intended(last) if now.since(*last) >= PROPOSE_AGAIN => {
                 *last = now;
-                effects.push(Effect::Propose(intended(id, attempt, term)));
+                effects.push(Effect::Propose(intended(id, attempt, term), wall));
             }
             Leg::Sending if now >= deadline + REPORT_GRACE => {
                 flight.leg = Leg::Finished(failed("the sender didn't report in time"), None);
@@ -210,13 +217,21 @@ impl Outbox {
         {
             *proposed = Some(now);
             let outcome = outcome.clone();
-            effects.push(Effect::Propose(Body::MessageDone { message: id, attempt, by: me, outcome }));
+            let done = Body::MessageDone { message: id, attempt, by: me, outcome };
+            effects.push(Effect::Propose(done, wall));
             self.retry_at.entry(id).or_insert(now + backoff(attempt, 0));
         }
     }
 
     /// Starts the next attempt, if it may start now.
-    fn begin(&mut self, now: Instant, id: u64, message: &Message, effects: &mut Vec<Effect>) -> bool {
+    fn begin(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        id: u64,
+        message: &Message,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let channel = message.channel.clone();
         let attempt = match message.intent {
             // Another leader's: it may be writing to the provider at this moment.
@@ -245,7 +260,7 @@ impl Outbox {
             }
         };
         self.retry_at.remove(&id);
-        effects.push(Effect::Propose(intended(id, attempt, self.term)));
+        effects.push(Effect::Propose(intended(id, attempt, self.term), wall));
         self.flights.insert(id, Flight { channel, attempt, began: now, leg: Leg::Intended(now) });
         true
     }

@@ -52,7 +52,7 @@ impl Pipeline {
         effects.extend(complaints.into_iter().map(Effect::Warn));
         let mutes = Mutes::new(&self.compiled, ledger, wall);
         let groups = groups::groups(ledger, &self.compiled, &mutes, wall);
-        self.mute(now, &groups, effects);
+        self.mute(now, wall, &groups, effects);
         let mut due: BTreeMap<String, Vec<(GroupKey, Telling)>> = BTreeMap::new();
         let mut waits = false;
         self.groups.retain(|key, _| groups.contains_key(key));
@@ -92,12 +92,12 @@ impl Pipeline {
             for (key, _) in &tellings {
                 self.groups.entry(key.clone()).or_default().proposed = Some(now);
             }
-            effects.push(Effect::Propose(queued(channel, digest(tellings))));
+            effects.push(Effect::Propose(queued(channel, digest(tellings)), wall));
             return;
         }
         for (key, telling) in tellings.into_iter().take(room.min(QUEUED_AT_ONCE)) {
             self.groups.entry(key).or_default().proposed = Some(now);
-            effects.push(Effect::Propose(queued(channel, telling)));
+            effects.push(Effect::Propose(queued(channel, telling), wall));
         }
     }
 
@@ -105,6 +105,7 @@ impl Pipeline {
     fn mute(
         &mut self,
         now: Instant,
+        wall: WallTime,
         groups: &BTreeMap<GroupKey, Vec<Member<'_>>>,
         effects: &mut Vec<Effect>,
     ) {
@@ -122,11 +123,9 @@ impl Pipeline {
         }
         for ((channel, reason), alerts) in news {
             for alerts in alerts.chunks(MESSAGE_ALERTS_MAX) {
-                effects.push(Effect::Propose(Body::AlertsMuted {
-                    alerts: alerts.to_vec(),
-                    channels: vec![channel.to_owned()],
-                    reason: reason.to_owned(),
-                }));
+                let (alerts, channels) = (alerts.to_vec(), vec![channel.to_owned()]);
+                let reason = reason.to_owned();
+                effects.push(Effect::Propose(Body::AlertsMuted { alerts, channels, reason }, wall));
             }
         }
     }
