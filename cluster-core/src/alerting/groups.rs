@@ -83,7 +83,8 @@ pub fn groups<'a>(
                 continue;
             }
             let key = key(ledger, *id, alert, channel, way.route);
-            let muted = muted.clone().or(way.muted);
+            // What ended fired unmuted, or it would be noted: a mute that begins now is too late for it.
+            let muted = muted.clone().or(way.muted).filter(|_| alert.ends_at.is_none());
             let escalated = way.escalated;
             groups.entry(key).or_default().push(Member {
                 id: *id,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     ids::LogId,
-    ledger::{Alert, Body, Ledger, NotificationState, Phase, Why},
+    ledger::{Alert, Body, Ledger, Notification, NotificationState, Phase, Why},
     limits::{MESSAGE_ALERTS_MAX, MESSAGES_MAX},
     time::{Instant, WallTime},
 };
@@ -34,8 +34,8 @@ const LOOK_LATER: Duration = Duration::from_secs(1);
 pub struct Pipeline {
     compiled: Compiled,
     groups: BTreeMap<GroupKey, Memory>,
-    /// Mutes that were proposed and that the ledger doesn't show yet, by alert and channel.
-    muting: BTreeMap<(u64, String), Instant>,
+    /// Mutes, and ends of them, that were proposed and that the ledger doesn't show yet: by alert, channel and reason.
+    muting: BTreeMap<(u64, String, String), Instant>,
     /// The ledger's position at the last look, and when to look again though it stands there still.
     seen: LogId,
     look_again: Instant,
@@ -101,7 +101,8 @@ impl Pipeline {
         }
     }
 
-    /// Writes down why who isn't told, once for each reason.
+    /// Writes down why who isn't told, once for each reason, and that there is none any more: what ends muted is dropped,
+    /// so it must not look muted when it fired on.
     fn mute(
         &mut self,
         now: Instant,
@@ -113,11 +114,11 @@ impl Pipeline {
         let mut news: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
         for (key, members) in groups {
             for member in members.iter().filter(|m| m.standing == Standing::Untold) {
-                let Some(reason) = &member.muted else { continue };
-                let about = (member.id, key.channel.clone());
-                if !is_noted(member.alert, &key.channel, reason) && !self.muting.contains_key(&about) {
+                let reason = member.muted.as_deref().unwrap_or_default();
+                let about = (member.id, key.channel.clone(), reason.to_owned());
+                if noted(member.alert, &key.channel) != reason && !self.muting.contains_key(&about) {
                     self.muting.insert(about, now);
-                    news.entry((key.channel.as_str(), reason.as_str())).or_default().push(member.id);
+                    news.entry((key.channel.as_str(), reason)).or_default().push(member.id);
                 }
             }
         }
@@ -131,13 +132,12 @@ impl Pipeline {
     }
 }
 
-fn is_noted(alert: &Alert, channel: &str, reason: &str) -> bool {
-    alert.notifications.iter().any(|n| {
-        n.channel == channel
-            && n.phase == Phase::Firing
-            && n.state == NotificationState::Suppressed
-            && n.reason == reason
-    })
+/// Why it isn't told there, as the ledger has it; empty when nothing is noted.
+fn noted<'a>(alert: &'a Alert, channel: &str) -> &'a str {
+    let mute = |n: &&Notification| {
+        n.channel == channel && n.phase == Phase::Firing && n.state == NotificationState::Suppressed
+    };
+    alert.notifications.iter().find(mute).map_or("", |n| n.reason.as_str())
 }
 
 /// One for all of them; what doesn't fit into it is told by the next.

@@ -2,10 +2,13 @@
 //! and go while something waits.
 
 use super::{
-    tests_pipeline::{HOUR, chat, config, play},
+    tests_pipeline::{HOUR, chat, config, muted, play, silence},
     *,
 };
-use crate::ledger::{Escalation, Rate, Route};
+use crate::{
+    ledger::{Escalation, MatchOp, Rate, Route},
+    recovery::harness::Play,
+};
 
 #[test]
 fn a_repeat_that_is_refused_for_good_is_repeated_when_the_next_is_due() {
@@ -49,4 +52,42 @@ fn after_a_leader_whose_clock_was_ahead_nothing_comes_sooner_or_more_often() {
     play.run(5 * HOUR);
     let of_a = play.told_to("chat").iter().filter(|told| **told == "firing a").count();
     assert_eq!(of_a, 2, "{:?}", play.told);
+}
+
+/// One message a minute, and "first" has just taken the place; each zone is a group.
+fn narrow() -> Play {
+    let mut config = config(&[("narrow", "slack")]);
+    config.channels.get_mut("narrow").expect("it is there").rate = Some(Rate { messages: 1, per_ms: 60_000 });
+    config.routes[0].group_by = Some(vec!["zone".to_owned()]);
+    let mut play = play(config);
+    play.raise("Disk", "first", &[("zone", "a")]);
+    play.run(3_000);
+    play
+}
+
+#[test]
+fn what_was_muted_once_but_fired_on_is_told_though_it_is_over_when_there_is_room() {
+    let mut play = narrow();
+    let silence = silence(&play, MatchOp::Equal, "n1", 5_000);
+    play.commit(Body::SilenceAdded { silence });
+    play.raise("Disk", "x", &[("zone", "b"), ("node", "n1")]);
+    play.run(2_000);
+    assert!(muted(&play, "x").ends_with("new disks"));
+    play.run(8_000);
+    play.end("x");
+    play.run(200_000);
+    assert_eq!(play.told_to("narrow")[1..], ["firing x", "resolved x"]);
+    assert!(play.refused.is_empty(), "{:?}", play.refused);
+}
+
+#[test]
+fn what_fired_and_ended_unmuted_isnt_dropped_by_a_silence_that_comes_after() {
+    let mut play = narrow();
+    play.raise("Disk", "x", &[("zone", "b"), ("node", "n1")]);
+    play.run(2_000);
+    play.end("x");
+    let silence = silence(&play, MatchOp::Equal, "n1", HOUR);
+    play.commit(Body::SilenceAdded { silence });
+    play.run(200_000);
+    assert_eq!(play.told_to("narrow")[1..], ["firing x", "resolved x"]);
 }

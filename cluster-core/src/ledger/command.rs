@@ -199,7 +199,8 @@ pub enum Body {
         dedup_key: String,
         summary: String,
     },
-    /// These alerts aren't told on these channels for now, and why. Where they were told already it changes nothing.
+    /// These alerts aren't told on these channels for now, and why; without a reason they are muted no more. Where they
+    /// were told already it changes nothing.
     AlertsMuted {
         alerts: Vec<u64>,
         channels: Vec<String>,
