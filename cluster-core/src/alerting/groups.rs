@@ -78,7 +78,7 @@ pub fn groups<'a>(
         let acknowledged = is_acknowledged(ledger, alert);
         let muted = mutes.why(*id, alert);
         for (channel, way) in ways(ledger, compiled, *id, alert, muted.is_some() || acknowledged, wall) {
-            let standing = standing(alert, &channel, ledger.alerting_since);
+            let standing = standing(alert, &channel, ledger.since(&channel));
             if standing == Standing::Over {
                 continue;
             }
@@ -104,7 +104,7 @@ fn is_done(ledger: &Ledger, compiled: &Compiled, id: u64, alert: &Alert) -> bool
     let config = &ledger.alerting;
     let over = |channel: &String| {
         !config.channels.contains_key(channel)
-            || standing(alert, channel, ledger.alerting_since) == Standing::Over
+            || standing(alert, channel, ledger.since(channel)) == Standing::Over
     };
     alert.ends_at.is_some()
         && alert.notifications.iter().all(|n| over(&n.channel))

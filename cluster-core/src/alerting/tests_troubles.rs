@@ -6,7 +6,7 @@ use super::{
     *,
 };
 use crate::{
-    ledger::{Escalation, MatchOp, Rate, Route},
+    ledger::{Channel, Escalation, MatchOp, Rate, Route},
     recovery::harness::Play,
 };
 
@@ -90,4 +90,27 @@ fn what_fired_and_ended_unmuted_isnt_dropped_by_a_silence_that_comes_after() {
     play.commit(Body::SilenceAdded { silence });
     play.run(200_000);
     assert_eq!(play.told_to("narrow")[1..], ["firing x", "resolved x"]);
+}
+
+#[test]
+fn what_waits_for_room_still_waits_after_the_configuration_was_applied_anew() {
+    let mut play = narrow();
+    let mut config = play.ledger.alerting.clone();
+    config.channels.get_mut("narrow").expect("it is there").rate = Some(Rate { messages: 1, per_ms: 300_000 });
+    config.channels.insert("hook".to_owned(), Channel::new("webhook", 5_000));
+    play.alerting(config.clone());
+    play.raise("Disk", "x", &[("zone", "b")]);
+    play.run(2_000);
+    play.end("x");
+    play.run(70_000);
+    config.runbooks = Some("https://runbooks.example.org".to_owned());
+    config.routes[0].group_wait_ms = Some(2_000);
+    play.alerting(config.clone());
+    play.run(600_000);
+    assert_eq!(play.told_to("narrow")[1..], ["firing x", "resolved x"]);
+    // That channel stays, too, but nothing led there.
+    config.routes[0].channels.push("hook".to_owned());
+    play.alerting(config);
+    play.run(5_000);
+    assert_eq!(play.told_to("hook"), ["firing first"], "x was over long before");
 }
