@@ -114,3 +114,42 @@ fn what_waits_for_room_still_waits_after_the_configuration_was_applied_anew() {
     play.run(5_000);
     assert_eq!(play.told_to("hook"), ["firing first"], "x was over long before");
 }
+
+/// One group, and an incident for each of two that were told apart.
+fn two_incidents() -> Play {
+    let mut config = config(&[("chat", "slack")]);
+    config.routes[0].group_by = Some(vec!["zone".to_owned()]);
+    let mut play = play(config.clone());
+    play.raise("Disk", "a", &[("zone", "a")]);
+    play.raise("Disk", "b", &[("zone", "b")]);
+    play.run(3_000);
+    assert_eq!(play.told_to("chat"), ["firing a", "firing b"]);
+    config.routes[0].group_by = None;
+    play.alerting(config);
+    play.run(1_000);
+    play
+}
+
+#[test]
+fn a_group_of_several_incidents_closes_each_of_them() {
+    let mut play = two_incidents();
+    play.end("a");
+    play.end("b");
+    play.run(15_000);
+    assert_eq!(play.told_to("chat")[2..], ["resolved a", "resolved b"]);
+    for n in [0, 1] {
+        let (fired, ended) = (&play.got[n].message, &play.got[n + 2].message);
+        assert!(fired.incident == ended.incident && !ended.open, "{ended:?}");
+    }
+}
+
+#[test]
+fn a_group_of_several_incidents_repeats_each_of_them() {
+    let mut play = two_incidents();
+    play.tick = 500;
+    play.run(4 * HOUR + 10_000);
+    assert_eq!(play.told_to("chat")[2..], ["firing a", "firing b"]);
+    for n in [0, 1] {
+        assert_eq!(play.got[n].message.incident, play.got[n + 2].message.incident);
+    }
+}
