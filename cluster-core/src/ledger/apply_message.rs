@@ -228,7 +228,8 @@ impl Ledger {
         }
     }
 
-    /// Nothing is sent any more on channels that aren't configured. Whether an attempt under way arrives is not known.
+    /// Nothing is sent any more on channels that aren't configured. Whether an attempt under way arrives is not known;
+    /// whoever heard, or may have, is told of the end if the channel comes back.
     pub(super) fn drop_messages_of_removed_channels(&mut self) {
         let gone = |channel: &String| !self.alerting.channels.contains_key(channel);
         let dropped: Vec<u64> =
@@ -241,8 +242,12 @@ impl Ledger {
                 let Some(shown) = alert.and_then(|alert| alert.shown(&message.channel, *phase, id)) else {
                     continue;
                 };
-                shown.state = NotificationState::Suppressed;
                 shown.uncertain |= message.intent.is_some();
+                shown.state = match (shown.told_at, shown.uncertain) {
+                    (Some(_), _) => NotificationState::Sent,
+                    (None, true) => NotificationState::Failed,
+                    (None, false) => NotificationState::Suppressed,
+                };
                 "the channel was removed".clone_into(&mut shown.reason);
             }
         }

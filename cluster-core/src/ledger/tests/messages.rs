@@ -228,10 +228,23 @@ fn a_removed_channel_gets_nothing_more() {
     script.ok(intended(message, 1));
     script.ok(alerting(&["screen"]));
     let hook = script.notification(alert, "hook", Firing);
-    assert_eq!((hook.state, hook.uncertain), (NotificationState::Suppressed, true));
+    assert_eq!((hook.state, hook.uncertain), (NotificationState::Failed, true));
     assert_eq!(script.notification(alert, "screen", Firing).state, NotificationState::Pending);
     assert_eq!(script.refused(intended(message, 2)), "NOT_FOUND");
     assert_eq!(script.refused(done(message, 1, SendOutcome::Sent)), "NOT_FOUND");
+}
+
+#[test]
+fn who_was_told_before_a_channel_was_removed_is_told_of_the_end_when_it_is_back() {
+    let (mut script, alert) = firing(&["hook"]);
+    script.tell("hook", alert, Firing);
+    let of = script.notification(alert, "hook", Firing).message;
+    script.ok(queued("hook", alert, Firing, Why::Repeat { of }));
+    script.ok(alerting(&["screen"]));
+    assert_eq!(script.notification(alert, "hook", Firing).state, NotificationState::Sent);
+    script.ok(ended("node:n1"));
+    script.ok(alerting(&["hook"]));
+    script.tell("hook", alert, Resolved);
 }
 
 #[test]
