@@ -85,10 +85,7 @@ impl Ledger {
             notification.reason.clear();
             notification.maybe_repeated = false;
         }
-        let open = self.alerts.values().any(|alert| {
-            alert.told(channel, Phase::Resolved).is_none()
-                && alert.told(channel, Phase::Firing).is_some_and(|n| n.incident == incident && n.is_alive())
-        });
+        let open = self.is_open(channel, incident);
         let message = Message {
             channel: channel.to_owned(),
             told,
@@ -105,6 +102,14 @@ impl Ledger {
         self.messages.insert(id, message);
     }
 
+    /// Something that was told in it, or is about to be, still fires as far as they know.
+    fn is_open(&self, channel: &str, incident: u64) -> bool {
+        self.alerts.values().any(|alert| {
+            alert.told(channel, Phase::Resolved).is_none()
+                && alert.told(channel, Phase::Firing).is_some_and(|n| n.incident == incident && n.is_alive())
+        })
+    }
+
     pub(super) fn message_intended(&mut self, entry: &Entry<'_>, body: &Body) -> Outcome {
         let Body::MessageIntended { message: id, attempt, term, send_within_ms } = body else {
             unreachable!("dispatched by its variant")
@@ -114,6 +119,9 @@ impl Ledger {
                 format!("an intent of {send_within_ms} ms reaches too far: {SEND_WITHIN_MAX_MS} ms at most");
             return Err(reject("INVALID", message));
         }
+        let message = self.messages.get(id).ok_or_else(|| unknown(*id))?;
+        // It waited, and what else is told in its incident may have changed meanwhile.
+        let open = self.is_open(&message.channel, message.incident);
         let message = self.messages.get_mut(id).ok_or_else(|| unknown(*id))?;
         if *attempt != message.attempts + 1 {
             let tried = message.attempts;
@@ -130,7 +138,7 @@ impl Ledger {
             message.uncertain = true;
             message.maybe_repeated |= channel.is_some_and(|channel| !channel.is_keyed());
         }
-        message.attempts = *attempt;
+        (message.attempts, message.open) = (*attempt, open);
         message.intent = Some(Intent { attempt: *attempt, term: *term, send_within_ms: *send_within_ms });
         let rates = channel.map(|channel| channel.rates()).unwrap_or_default();
         let pace = self.paces.entry(message.channel.clone()).or_default();

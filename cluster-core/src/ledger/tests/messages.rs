@@ -221,6 +221,29 @@ fn a_channel_is_remembered_as_it_fares() {
 }
 
 #[test]
+fn whether_an_incident_is_open_is_found_when_its_message_is_sent() {
+    let (mut script, first) = firing(&["hook"]);
+    script.tell("hook", first, Firing);
+    script.ok(raised("node:n2"));
+    let second = script.ledger.applied.index;
+    let news = Body::MessageQueued {
+        channel: "hook".into(),
+        told: vec![(second, Firing)],
+        incident: first,
+        why: Why::News,
+    };
+    script.ok(news);
+    let news = script.ledger.applied.index;
+    script.ok(ended("node:n1"));
+    let over = script.queue("hook", first, Resolved);
+    assert!(script.ledger.messages[&over].open);
+    script.ok(intended(news, 1));
+    script.ok(done(news, 1, failed(false)));
+    script.ok(intended(over, 1));
+    assert!(!script.ledger.messages[&over].open, "nobody will ever hear of the second");
+}
+
+#[test]
 fn a_removed_channel_gets_nothing_more() {
     let (mut script, alert) = firing(&["hook", "screen"]);
     let message = script.queue("hook", alert, Firing);
