@@ -48,12 +48,14 @@ impl Leader {
                         reason: format!("no answer within {} ms", time_left.as_millis()),
                         retry: true,
                         after_ms: None,
+                        heard: false,
                     })
                 }
                 None => SendOutcome::Failed {
                     reason: "its alerts or its channel are gone".into(),
                     retry: false,
                     after_ms: None,
+                    heard: false,
                 },
             };
             let _stopping = inputs.send(Input::Sent { message, attempt, outcome }).await;
@@ -115,6 +117,7 @@ async fn confirmed_send(
             reason: "this agent doesn't lead any more; nothing was sent".into(),
             retry: true,
             after_ms: None,
+            heard: false,
         },
     }
 }

@@ -272,7 +272,7 @@ fn intended(message: u64, attempt: u32, term: u64) -> Body {
 }
 
 fn failed(reason: &str) -> SendOutcome {
-    SendOutcome::Failed { reason: reason.to_owned(), retry: true, after_ms: None }
+    SendOutcome::Failed { reason: reason.to_owned(), retry: true, after_ms: None, heard: false }
 }
 
 /// The wait after the `nth` attempt, counted from 1.

@@ -167,7 +167,8 @@ impl Ledger {
                 (pace.failed_in_a_row, pace.quiet_until) = (0, None);
                 Some(NotificationState::Sent)
             }
-            SendOutcome::Failed { reason, retry, after_ms } => {
+            SendOutcome::Failed { reason, retry, after_ms, heard } => {
+                message.uncertain |= *heard;
                 message.reason = clip(reason, SENTENCE_BYTES);
                 if *retry {
                     pace.failed_in_a_row = pace.failed_in_a_row.saturating_add(1);

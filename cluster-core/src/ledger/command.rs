@@ -298,13 +298,17 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SendOutcome {
     Sent,
-    /// The provider refused, or couldn't be reached; nothing was delivered as far as is known. `retry`: worth another try.
+    /// The provider refused, or couldn't be reached; it wasn't delivered to all as far as is known. `retry`: worth another
+    /// try.
     Failed {
         reason: String,
         retry: bool,
         /// The provider wants no attempt on this channel for so long.
         #[serde(default)]
         after_ms: Option<u64>,
+        /// Some of those whom the channel tells have it.
+        #[serde(default)]
+        heard: bool,
     },
 }
 

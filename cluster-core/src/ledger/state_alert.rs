@@ -64,7 +64,7 @@ pub struct Notification {
     pub reason: String,
     /// An attempt was cut off in the middle and the channel has no key to tell the provider so.
     pub maybe_repeated: bool,
-    /// Some attempt's result never became known: it may have been delivered.
+    /// Some attempt's result never became known, so that it may have been delivered; or some recipients have it.
     pub uncertain: bool,
 }
 
@@ -94,7 +94,7 @@ pub struct Message {
     pub reason: String,
     /// An attempt was cut off in the middle and the channel has no key to tell the provider so.
     pub maybe_repeated: bool,
-    /// Some attempt's result never became known: it may have been delivered.
+    /// Some attempt's result never became known, so that it may have been delivered; or some recipients have it.
     pub uncertain: bool,
 }
 

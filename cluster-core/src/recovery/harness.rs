@@ -341,7 +341,8 @@ impl Play {
         let after = self.answers_after.get(&channel).copied().unwrap_or(20);
         let outcome = if self.refuses.contains(&channel) {
             let after_ms = self.asks_for_silence;
-            SendOutcome::Failed { reason: "refused".to_owned(), retry: !self.for_good, after_ms }
+            let (reason, retry) = ("refused".to_owned(), !self.for_good);
+            SendOutcome::Failed { reason, retry, after_ms, heard: false }
         } else {
             self.told.push(format!("{channel} {}", told.join("; ")));
             self.got.push(Got { at: self.now, id, message });

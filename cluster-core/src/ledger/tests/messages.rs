@@ -17,7 +17,7 @@ fn firing(channels: &[&str]) -> (Script, u64) {
 }
 
 fn failed(retry: bool) -> SendOutcome {
-    SendOutcome::Failed { reason: "refused".to_owned(), retry, after_ms: None }
+    SendOutcome::Failed { reason: "refused".to_owned(), retry, after_ms: None, heard: false }
 }
 
 fn queued(channel: &str, alert: u64, phase: Phase, why: Why) -> Body {
@@ -209,7 +209,7 @@ fn a_channel_is_remembered_as_it_fares() {
     for attempt in 1..=3 {
         script.ok(intended(message, attempt));
         let after_ms = (attempt == 2).then_some(u64::MAX);
-        script.ok(done(message, attempt, SendOutcome::Failed { reason: "no".into(), retry: true, after_ms }));
+        script.ok(done(message, attempt, SendOutcome::Failed { reason: "no".into(), retry: true, after_ms, heard: false }));
     }
     let pace = &script.ledger.paces["hook"];
     assert_eq!((pace.attempts.len(), pace.failed_in_a_row), (2, 3));
@@ -218,6 +218,19 @@ fn a_channel_is_remembered_as_it_fares() {
     script.ok(done(message, 4, SendOutcome::Sent));
     let pace = &script.ledger.paces["hook"];
     assert_eq!((pace.failed_in_a_row, pace.quiet_until), (0, None));
+}
+
+#[test]
+fn who_heard_though_others_did_not_is_told_of_the_end() {
+    let (mut script, alert) = firing(&["hook"]);
+    let message = script.queue("hook", alert, Firing);
+    script.ok(intended(message, 1));
+    let reason = "4 of 5 numbers accepted".to_owned();
+    script.ok(done(message, 1, SendOutcome::Failed { reason, retry: false, after_ms: None, heard: true }));
+    let told = script.notification(alert, "hook", Firing);
+    assert!(told.state == NotificationState::Failed && told.was_heard());
+    script.ok(ended("node:n1"));
+    script.tell("hook", alert, Resolved);
 }
 
 #[test]
