@@ -6,6 +6,7 @@
 use super::config::{Compiled, value};
 use crate::{
     ledger::{Alert, Ledger},
+    limits::{SENTENCE_BYTES, clip},
     time::WallTime,
 };
 
@@ -31,9 +32,11 @@ impl<'a> Mutes<'a> {
         Self { compiled, ledger, wall, sources, silences }
     }
 
+    /// As the ledger will have it, so that the two can be compared.
     #[must_use]
     pub fn why(&self, id: u64, alert: &Alert) -> Option<String> {
-        self.inhibited(id, alert).or_else(|| self.silenced(alert)).or_else(|| self.maintained(id))
+        let why = self.inhibited(id, alert).or_else(|| self.silenced(alert)).or_else(|| self.maintained(id));
+        why.map(|why| clip(&why, SENTENCE_BYTES))
     }
 
     /// As Alertmanager has it: what matches both sides of a rule isn't inhibited by another such, nor by itself; labels

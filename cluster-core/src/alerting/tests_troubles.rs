@@ -6,7 +6,7 @@ use super::{
     *,
 };
 use crate::{
-    ledger::{Channel, Escalation, MatchOp, Rate, Route},
+    ledger::{Channel, Escalation, Inhibit, MatchOp, Rate, Route},
     recovery::harness::Play,
 };
 
@@ -152,4 +152,20 @@ fn a_group_of_several_incidents_repeats_each_of_them() {
     for n in [0, 1] {
         assert_eq!(play.got[n].message.incident, play.got[n + 2].message.incident);
     }
+}
+
+#[test]
+fn a_long_reason_is_written_once() {
+    let mut config = config(&[("hook", "webhook")]);
+    config.inhibits = vec![Inhibit {
+        source: "alert == 'RackDown'".to_owned(),
+        target: "alert == 'Disk'".to_owned(),
+        equal: vec![],
+    }];
+    let mut play = play(config);
+    play.raise("RackDown", "rack", &[("node", &"é".repeat(1_500))]);
+    play.raise("Disk", "a", &[]);
+    play.run(10_000);
+    assert!(muted(&play, "a").starts_with("inhibited by RackDown"));
+    assert!(play.refused.is_empty(), "{:?}", play.refused);
 }
