@@ -147,8 +147,11 @@ fn ways(
         };
         for escalation in route.escalations.iter().filter(due).filter(|_| !stays && alert.ends_at.is_none()) {
             for channel in &escalation.channels {
-                let way = Way { route: Some(i), muted: None, escalated: true };
-                ways.entry(channel.clone()).or_insert(way);
+                // A way that is out of its schedule doesn't stand in its way.
+                if ways.get(channel).is_none_or(|way| way.muted.is_some()) {
+                    let way = Way { route: Some(i), muted: None, escalated: true };
+                    ways.insert(channel.clone(), way);
+                }
             }
         }
     }

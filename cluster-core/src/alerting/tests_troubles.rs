@@ -6,7 +6,7 @@ use super::{
     *,
 };
 use crate::{
-    ledger::{Channel, Escalation, Inhibit, MatchOp, Rate, Route},
+    ledger::{Channel, Escalation, Inhibit, MatchOp, Rate, Route, Schedule},
     recovery::harness::Play,
 };
 
@@ -168,4 +168,22 @@ fn a_long_reason_is_written_once() {
     play.run(10_000);
     assert!(muted(&play, "a").starts_with("inhibited by RackDown"));
     assert!(play.refused.is_empty(), "{:?}", play.refused);
+}
+
+#[test]
+fn a_way_that_is_out_of_its_schedule_doesnt_hold_up_an_escalation() {
+    let mut config = config(&[("chat", "slack"), ("boss", "webhook")]);
+    let schedule = Schedule { timezone: "UTC".to_owned(), days: vec![], from_minute: 180, to_minute: 240 };
+    config.schedules = [("night".to_owned(), schedule)].into();
+    let escalation = Escalation { after_ms: 600_000, channels: vec!["boss".to_owned()], schedule: None };
+    config.routes = vec![
+        Route { go_on: true, escalations: vec![escalation], ..Route::to(vec!["chat".to_owned()]) },
+        Route { schedule: Some("night".to_owned()), ..Route::to(vec!["boss".to_owned()]) },
+    ];
+    let mut play = play(config);
+    play.raise("Disk", "a", &[]);
+    play.run(590_000);
+    assert!(play.told_to("boss").is_empty() && muted(&play, "a").contains("night"));
+    play.run(20_000);
+    assert_eq!(play.told_to("boss"), ["firing a"]);
 }
