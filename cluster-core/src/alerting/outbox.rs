@@ -13,7 +13,7 @@ use super::{Effect, PROPOSE_AGAIN, room};
 use crate::{
     ids::NodeId,
     ledger::{Body, Ledger, Message, SendOutcome},
-    limits::{NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS},
+    limits::{CHANNEL_FAILURES_MAX, NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS},
     time::{Instant, WallTime},
 };
 use core::time::Duration;
@@ -25,8 +25,6 @@ pub const SEND_WITHIN: Duration = Duration::from_secs(5);
 pub const REPORT_GRACE: Duration = Duration::from_secs(1);
 /// Attempts on one channel at once; the next wait their turn. One slow channel holds up itself alone.
 pub const MAX_IN_FLIGHT: usize = 4;
-/// Failed attempts in a row after which a channel is only tried.
-pub const FAILURES_MAX: u32 = 3;
 /// The wait after the first failed attempt; it doubles with each.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -155,7 +153,7 @@ impl Outbox {
         let uncounted =
             self.flights.values().filter(flies).filter(|f| matches!(f.leg, Leg::Intended(_))).count();
         let room = room::room(ledger, channel, wall).saturating_sub(uncounted);
-        let failing = pace.is_some_and(|pace| pace.failed_in_a_row >= FAILURES_MAX);
+        let failing = pace.is_some_and(|pace| pace.failed_in_a_row >= CHANNEL_FAILURES_MAX);
         let most = if !failing {
             MAX_IN_FLIGHT
         } else if self.try_at.get(channel).is_some_and(|at| now < *at) {

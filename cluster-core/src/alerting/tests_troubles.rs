@@ -187,3 +187,36 @@ fn a_way_that_is_out_of_its_schedule_doesnt_hold_up_an_escalation() {
     play.run(20_000);
     assert_eq!(play.told_to("boss"), ["firing a"]);
 }
+
+#[test]
+fn what_a_failing_channel_cant_tell_within_minutes_goes_to_its_failover() {
+    let mut config = config(&[("chat", "slack"), ("mail", "smtp")]);
+    config.routes[0] = Route::to(vec!["chat".to_owned()]);
+    config.routes[0].group_by = Some(vec!["zone".to_owned()]);
+    config.channels.get_mut("chat").expect("it is there").failover = Some("mail".to_owned());
+    let mut play = play(config);
+    play.refuses.insert("chat".to_owned());
+    for zone in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
+        play.raise("Disk", zone, &[("zone", zone)]);
+    }
+    play.run(290_000);
+    assert!(play.told.is_empty());
+    play.run(90_000);
+    assert_eq!(play.told_to("mail").len(), 10, "{:?}", play.told);
+}
+
+#[test]
+fn what_keeps_failing_takes_no_room_from_what_is_new() {
+    let mut config = config(&[("chat", "slack")]);
+    config.channels.get_mut("chat").expect("it is there").rate = Some(Rate { messages: 4, per_ms: 60_000 });
+    config.routes[0].group_by = Some(vec!["zone".to_owned()]);
+    let mut play = play(config);
+    play.refuses.insert("chat".to_owned());
+    for zone in ["a", "b", "c", "d"] {
+        play.raise("Disk", zone, &[("zone", zone)]);
+    }
+    play.run(600_000);
+    play.raise("Disk", "new", &[("zone", "new")]);
+    play.run(3_000);
+    assert_eq!(play.ledger.messages.len(), 5, "it is queued, and goes first");
+}

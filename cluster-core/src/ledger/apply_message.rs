@@ -12,8 +12,9 @@ use super::{
     state_alert::{Alert, Intent, Message, Notification, NotificationState, Why},
     state_alerting::Rate,
 };
+use crate::ids::NodeId;
 use crate::limits::{
-    MESSAGE_ALERTS_MAX, MESSAGES_MAX, NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS,
+    CHANNEL_FAILURES_MAX, FAILOVER_AFTER_MS, MESSAGE_ALERTS_MAX, MESSAGES_MAX, NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS,
     SENTENCE_BYTES, clip,
 };
 use crate::time::WallTime;
@@ -179,11 +180,36 @@ impl Ledger {
                 (!again).then_some(NotificationState::Failed)
             }
         };
+        let channel = message.channel.clone();
         self.show(*id);
         if let Some(state) = settled {
             self.settle(entry, *id, state, Some(*by));
         }
+        if matches!(outcome, SendOutcome::Failed { .. }) {
+            self.hand_on_what_waits(entry, &channel, *by);
+        }
         Ok(Reply::Done)
+    }
+
+    /// A channel that keeps failing is tried with one message at a time: its failover doesn't wait for all of them.
+    fn hand_on_what_waits(&mut self, entry: &Entry<'_>, channel: &str, by: NodeId) {
+        let failing = self.paces.get(channel).is_some_and(|p| p.failed_in_a_row >= CHANNEL_FAILURES_MAX);
+        let failover = self.alerting.channels.get(channel).is_some_and(|c| c.failover.is_some());
+        if !failing || !failover {
+            return;
+        }
+        let waits = |(id, message): (&u64, &Message)| {
+            let long = entry.now.since_ms(message.queued_at) >= FAILOVER_AFTER_MS;
+            (message.channel == channel && message.intent.is_none() && long).then_some(*id)
+        };
+        let waiting: Vec<u64> = self.messages.iter().filter_map(waits).collect();
+        for id in waiting {
+            if let Some(message) = self.messages.get_mut(&id).filter(|message| message.reason.is_empty()) {
+                "the channel keeps failing".clone_into(&mut message.reason);
+            }
+            self.show(id);
+            self.settle(entry, id, NotificationState::Failed, Some(by));
+        }
     }
 
     /// Its alerts' notifications say how it stands.
@@ -207,7 +233,7 @@ impl Ledger {
         entry: &Entry<'_>,
         id: u64,
         state: NotificationState,
-        by: Option<crate::ids::NodeId>,
+        by: Option<NodeId>,
     ) {
         let Some(message) = self.messages.remove(&id) else { return };
         let to = self.alerting.channels.get(&message.channel).and_then(|channel| channel.failover.clone());
