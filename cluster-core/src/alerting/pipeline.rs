@@ -84,9 +84,9 @@ impl Pipeline {
         if room == 0 {
             return;
         }
-        tellings.sort_by_key(|(_, telling)| telling.told.first().map(|(id, _)| *id));
         let keyed = ledger.alerting.channels.get(channel).is_some_and(|channel| channel.is_keyed());
         let is_news = |telling: &Telling| !matches!(telling.why, Why::Repeat { .. });
+        tellings.sort_by_key(|(_, telling)| (!is_news(telling), telling.told.first().map(|(id, _)| *id)));
         if !keyed && tellings.iter().filter(|(_, telling)| is_news(telling)).count() > room.max(1) {
             tellings.retain(|(_, telling)| is_news(telling));
             for (key, _) in &tellings {

@@ -155,6 +155,36 @@ fn a_group_of_several_incidents_repeats_each_of_them() {
 }
 
 #[test]
+fn of_many_each_is_told_again() {
+    let mut play = chat();
+    for n in 0..600 {
+        play.raise("Disk", &format!("disk {n}"), &[]);
+    }
+    play.run(30_000);
+    assert_eq!(play.got.len(), 2);
+    play.tick = 1_000;
+    play.run(4 * HOUR + 30_000);
+    let again: Vec<u64> = play.got[2..].iter().flat_map(|got| got.message.told.iter().map(|t| t.0)).collect();
+    assert_eq!((again.len(), again.iter().collect::<BTreeSet<_>>().len()), (600, 600));
+}
+
+#[test]
+fn news_go_before_repeats_when_there_is_little_room() {
+    let mut play = narrow();
+    let mut config = play.ledger.alerting.clone();
+    config.routes[0].repeat_ms = Some(HOUR);
+    play.alerting(config);
+    play.run(HOUR - 33_000);
+    play.raise("Disk", "b", &[("zone", "b")]);
+    play.run(30_000 + 10_000);
+    play.raise("Disk", "z", &[("zone", "z")]);
+    play.run(30_000);
+    assert_eq!(play.told_to("narrow"), ["firing first", "firing b", "firing z"]);
+    play.run(60_000);
+    assert_eq!(play.told_to("narrow")[3..], ["firing first"]);
+}
+
+#[test]
 fn a_long_reason_is_written_once() {
     let mut config = config(&[("hook", "webhook")]);
     config.inhibits = vec![Inhibit {
