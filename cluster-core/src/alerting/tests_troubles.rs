@@ -250,3 +250,19 @@ fn what_keeps_failing_takes_no_room_from_what_is_new() {
     play.run(3_000);
     assert_eq!(play.ledger.messages.len(), 5, "it is queued, and goes first");
 }
+
+#[test]
+fn an_incident_whose_alert_is_forgotten_still_ends() {
+    let mut play = chat();
+    play.raise("Disk", "a", &[]);
+    play.run(3_000);
+    play.raise("Disk", "b", &[]);
+    play.run(15_000);
+    let a = *play.ledger.alerts.keys().next().expect("raised");
+    play.end("a");
+    play.run(15_000);
+    play.ledger.alerts.remove(&a);
+    play.end("b");
+    play.run(1_000);
+    assert_eq!(play.got.len(), 4, "{:?}", play.trace);
+}

@@ -16,7 +16,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// An alert that is over, and of which nobody was told, may still be on its way for so long.
+/// An alert that is over, and of which some channel wasn't told, may still be on its way there for so long.
 const UNTOLD_MS: u64 = 10 * 60 * 1_000;
 
 impl Ledger {
@@ -121,7 +121,10 @@ impl Ledger {
             }
             _ => n.state != NotificationState::Pending,
         };
-        let untold = alert.notifications.is_empty() && !self.alerting.routes.is_empty();
+        let noted = |channel: &String| {
+            alert.notifications.iter().any(|n| n.channel == *channel && n.phase == Phase::Firing)
+        };
+        let untold = !self.alerting.routes.is_empty() && !self.alerting.channels.keys().all(noted);
         alert.notifications.iter().all(heard) && !(untold && self.clock.since_ms(ends_at) < UNTOLD_MS)
     }
 
