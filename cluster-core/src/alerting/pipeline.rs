@@ -29,6 +29,8 @@ const QUEUED_AT_ONCE: usize = 64;
 /// How long nothing is looked at while the ledger stands still: while something waits to be told, and otherwise.
 const LOOK_SOON: Duration = Duration::from_millis(50);
 const LOOK_LATER: Duration = Duration::from_secs(1);
+/// How long nothing is looked at though the ledger moves: a look costs as much as there are alerts.
+const LOOK_APART: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
 pub struct Pipeline {
@@ -38,15 +40,17 @@ pub struct Pipeline {
     muting: BTreeMap<(u64, String, String), Instant>,
     /// The ledger's position at the last look, and when to look again though it stands there still.
     seen: LogId,
+    looked: Instant,
     look_again: Instant,
 }
 
 impl Pipeline {
     pub fn step(&mut self, now: Instant, wall: WallTime, ledger: &Ledger, effects: &mut Vec<Effect>) {
-        if ledger.applied == self.seen && now < self.look_again {
+        let moved = ledger.applied != self.seen && now >= self.looked + LOOK_APART;
+        if !moved && now < self.look_again {
             return;
         }
-        self.seen = ledger.applied;
+        (self.seen, self.looked) = (ledger.applied, now);
         let mut complaints = Vec::new();
         self.compiled.refresh(ledger, &mut complaints);
         effects.extend(complaints.into_iter().map(Effect::Warn));
