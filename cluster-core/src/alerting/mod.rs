@@ -88,16 +88,9 @@ pub enum Effect {
     /// was told agrees with what this machine took for now.
     Propose(Body, WallTime),
     /// Confirm the leadership, then tell the provider; give up at `deadline`, and answer with `SendFinished` either way.
-    Send {
-        message: u64,
-        attempt: u32,
-        deadline: Instant,
-    },
+    Send { message: u64, attempt: u32, deadline: Instant },
     /// Post to this Alertmanager once more that these fire. Nothing is to be answered or repeated.
-    Keep {
-        channel: String,
-        alerts: Vec<u64>,
-    },
+    Keep { channel: String, alerts: Vec<u64> },
     /// Something of the configuration can't be used: for the log.
     Warn(String),
 }

@@ -96,7 +96,8 @@ fn what_fired_and_ended_unmuted_isnt_dropped_by_a_silence_that_comes_after() {
 fn what_waits_for_room_still_waits_after_the_configuration_was_applied_anew() {
     let mut play = narrow();
     let mut config = play.ledger.alerting.clone();
-    config.channels.get_mut("narrow").expect("it is there").rate = Some(Rate { messages: 1, per_ms: 300_000 });
+    config.channels.get_mut("narrow").expect("it is there").rate =
+        Some(Rate { messages: 1, per_ms: 300_000 });
     config.channels.insert("hook".to_owned(), Channel::new("webhook", 5_000));
     play.alerting(config.clone());
     play.raise("Disk", "x", &[("zone", "b")]);

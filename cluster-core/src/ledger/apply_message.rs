@@ -14,8 +14,8 @@ use super::{
 };
 use crate::ids::NodeId;
 use crate::limits::{
-    CHANNEL_FAILURES_MAX, FAILOVER_AFTER_MS, MESSAGE_ALERTS_MAX, MESSAGES_MAX, NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS,
-    SENTENCE_BYTES, clip,
+    CHANNEL_FAILURES_MAX, FAILOVER_AFTER_MS, MESSAGE_ALERTS_MAX, MESSAGES_MAX, NOTIFICATION_ATTEMPTS_MAX,
+    QUIET_MAX_MS, SEND_WITHIN_MAX_MS, SENTENCE_BYTES, clip,
 };
 use crate::time::WallTime;
 use std::collections::BTreeSet;
@@ -228,13 +228,7 @@ impl Ledger {
     }
 
     /// It is over with it; what failed is handed on.
-    fn settle(
-        &mut self,
-        entry: &Entry<'_>,
-        id: u64,
-        state: NotificationState,
-        by: Option<NodeId>,
-    ) {
+    fn settle(&mut self, entry: &Entry<'_>, id: u64, state: NotificationState, by: Option<NodeId>) {
         let Some(message) = self.messages.remove(&id) else { return };
         let to = self.alerting.channels.get(&message.channel).and_then(|channel| channel.failover.clone());
         let to = to.filter(|_| state == NotificationState::Failed);

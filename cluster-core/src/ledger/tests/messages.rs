@@ -209,7 +209,11 @@ fn a_channel_is_remembered_as_it_fares() {
     for attempt in 1..=3 {
         script.ok(intended(message, attempt));
         let after_ms = (attempt == 2).then_some(u64::MAX);
-        script.ok(done(message, attempt, SendOutcome::Failed { reason: "no".into(), retry: true, after_ms, heard: false }));
+        script.ok(done(
+            message,
+            attempt,
+            SendOutcome::Failed { reason: "no".into(), retry: true, after_ms, heard: false },
+        ));
     }
     let pace = &script.ledger.paces["hook"];
     assert_eq!((pace.attempts.len(), pace.failed_in_a_row), (2, 3));
