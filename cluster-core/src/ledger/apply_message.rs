@@ -185,30 +185,39 @@ impl Ledger {
         if let Some(state) = settled {
             self.settle(entry, *id, state, Some(*by));
         }
-        if matches!(outcome, SendOutcome::Failed { .. }) {
+        if settled.is_none() {
             self.hand_on_what_waits(entry, &channel, *by);
         }
         Ok(Reply::Done)
     }
 
-    /// A channel that keeps failing is tried with one message at a time: its failover doesn't wait for all of them.
+    /// A channel that keeps failing is tried with one message at a time: its failover doesn't wait for all of them, and
+    /// gets them as one, as an entry queues one message; of one incident where the provider knows each by its key.
     fn hand_on_what_waits(&mut self, entry: &Entry<'_>, channel: &str, by: NodeId) {
         let failing = self.paces.get(channel).is_some_and(|p| p.failed_in_a_row >= CHANNEL_FAILURES_MAX);
-        let failover = self.alerting.channels.get(channel).is_some_and(|c| c.failover.is_some());
-        if !failing || !failover {
-            return;
-        }
+        let to = self.alerting.channels.get(channel).and_then(|channel| channel.failover.clone());
+        let Some(to) = to.filter(|_| failing) else { return };
+        let keyed = self.alerting.channels.get(&to).is_some_and(|to| to.is_keyed());
         let waits = |(id, message): (&u64, &Message)| {
             let long = entry.now.since_ms(message.queued_at) >= FAILOVER_AFTER_MS;
             (message.channel == channel && message.intent.is_none() && long).then_some(*id)
         };
         let waiting: Vec<u64> = self.messages.iter().filter_map(waits).collect();
+        let (mut told, mut incident) = (Vec::new(), None);
         for id in waiting {
-            if let Some(message) = self.messages.get_mut(&id).filter(|message| message.reason.is_empty()) {
+            let Some(message) = self.messages.get_mut(&id) else { continue };
+            let of_another = *incident.get_or_insert(message.incident) != message.incident;
+            if (keyed && of_another) || told.len() + message.told.len() > MESSAGE_ALERTS_MAX {
+                continue;
+            }
+            if message.reason.is_empty() {
                 "the channel keeps failing".clone_into(&mut message.reason);
             }
             self.show(id);
-            self.settle(entry, id, NotificationState::Failed, Some(by));
+            told.extend(self.settle_alone(entry, id, NotificationState::Failed, Some(by), Some(&to)));
+        }
+        if let Some(incident) = incident.filter(|_| !told.is_empty()) {
+            self.queue(entry, &to, told, incident, Why::Failover);
         }
     }
 
@@ -229,9 +238,26 @@ impl Ledger {
 
     /// It is over with it; what failed is handed on.
     fn settle(&mut self, entry: &Entry<'_>, id: u64, state: NotificationState, by: Option<NodeId>) {
-        let Some(message) = self.messages.remove(&id) else { return };
+        let Some(message) = self.messages.get(&id) else { return };
+        let incident = message.incident;
         let to = self.alerting.channels.get(&message.channel).and_then(|channel| channel.failover.clone());
         let to = to.filter(|_| state == NotificationState::Failed);
+        let told = self.settle_alone(entry, id, state, by, to.as_deref());
+        if let Some(to) = to.filter(|_| !told.is_empty()) {
+            self.queue(entry, &to, told, incident, Why::Failover);
+        }
+    }
+
+    /// Returns what is to be told by `to` instead.
+    fn settle_alone(
+        &mut self,
+        entry: &Entry<'_>,
+        id: u64,
+        state: NotificationState,
+        by: Option<NodeId>,
+        to: Option<&str>,
+    ) -> Vec<(u64, Phase)> {
+        let Some(message) = self.messages.remove(&id) else { return Vec::new() };
         for (alert, phase) in &message.told {
             let alert = self.alerts.get_mut(alert);
             let Some(shown) = alert.and_then(|alert| alert.shown(&message.channel, *phase, id)) else {
@@ -244,17 +270,13 @@ impl Ledger {
                 shown.sent_at = Some(entry.now);
                 shown.told_at = shown.told_at.or(Some(entry.now));
             }
-            if let Some(to) = &to {
+            if let Some(to) = to {
                 shown.reason = clip(&format!("{}; {to} is told instead", shown.reason), SENTENCE_BYTES);
             }
         }
-        let Some(to) = to else { return };
-        let untold =
-            |(alert, phase): &(u64, Phase)| self.may_tell(*alert, *phase, &to, Why::Failover).is_ok();
-        let told: Vec<(u64, Phase)> = message.told.into_iter().filter(untold).collect();
-        if !told.is_empty() {
-            self.queue(entry, &to, told, message.incident, Why::Failover);
-        }
+        let Some(to) = to else { return Vec::new() };
+        let untold = |(alert, phase): &(u64, Phase)| self.may_tell(*alert, *phase, to, Why::Failover).is_ok();
+        message.told.into_iter().filter(untold).collect()
     }
 
     /// Nothing is sent any more on channels that aren't configured. Whether an attempt under way arrives is not known;
