@@ -85,6 +85,10 @@ pub const SILENCE_LISTED_MS: u64 = 24 * 60 * 60 * 1_000;
 pub const MATCHERS_MAX: usize = 16;
 /// Attempts at one notification; after the last it has failed.
 pub const NOTIFICATION_ATTEMPTS_MAX: u32 = 24;
+/// Failed attempts in a row after which a channel is only tried, and what waits there goes to its failover.
+pub const CHANNEL_FAILURES_MAX: u32 = 3;
+/// How long a message waits on a channel that keeps failing before its failover gets it.
+pub const FAILOVER_AFTER_MS: u64 = 5 * 60 * 1_000;
 /// How far ahead an intent may reach; more is refused.
 pub const SEND_WITHIN_MAX_MS: u64 = 10_000;
 

@@ -36,15 +36,17 @@ pub struct Refused {
     pub retry: bool,
     /// The provider wants silence for so long: sooner attempts, of other messages too, fail or lengthen it.
     pub after: Option<Duration>,
+    /// Some of those whom the channel tells have it: they must hear of the end, too.
+    pub heard: bool,
 }
 
 impl Refused {
     fn for_good(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retry: false, after: None }
+        Self { reason: reason.into(), retry: false, after: None, heard: false }
     }
 
     fn for_now(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retry: true, after: None }
+        Self { reason: reason.into(), retry: true, after: None, heard: false }
     }
 
     fn no_answer(from: &str, within: Duration) -> Self {
@@ -58,7 +60,7 @@ impl Refused {
 
     /// For now, and not before `after` has passed.
     fn wait(reason: impl Into<String>, after: Duration) -> Self {
-        Self { reason: reason.into(), retry: true, after: Some(after) }
+        Self { reason: reason.into(), retry: true, after: Some(after), heard: false }
     }
 }
 
@@ -111,6 +113,7 @@ pub fn outcome(sent: &Result<String, Refused>) -> SendOutcome {
             reason: refused.reason.clone(),
             retry: refused.retry,
             after_ms: refused.after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            heard: refused.heard,
         },
     }
 }

@@ -266,9 +266,14 @@ impl Leader {
 
     /// A decision. Whether it stands, the ledger shows; the machines propose again what it doesn't.
     pub(super) fn propose(&self, body: Body) {
+        self.propose_at(WallTime::default(), body);
+    }
+
+    /// As of `at`, or of this moment if that is later.
+    pub(super) fn propose_at(&self, at: WallTime, body: Body) {
         let actor = format!("node:{}", self.office.identity.name);
         let kind = format!("{body:?}");
-        let command = Proposer::command(actor, RequestId(0), body);
+        let command = Proposer::command_at(at, actor, RequestId(0), body);
         let consensus = self.office.consensus.clone();
         // Bounded by consensus' own limit of proposals in flight, and ended by its time-out.
         tokio::spawn(async move { write(&consensus, command, &kind).await });

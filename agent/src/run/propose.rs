@@ -17,6 +17,7 @@ use crate::{
 use cluster_core::{
     ids::{LogId, NodeId, RequestId},
     ledger::{Body, Command, FEATURE_LEVEL, Reply},
+    time::WallTime,
     timing::Timing,
 };
 use futures::future::BoxFuture;
@@ -73,7 +74,13 @@ impl Proposer {
     /// Wraps a body into a command of this moment.
     #[must_use]
     pub fn command(actor: String, request: RequestId, body: Body) -> Vec<u8> {
-        let proposed_at = clock::wall();
+        Self::command_at(WallTime::default(), actor, request, body)
+    }
+
+    /// As of `at`, or of this moment if that is later.
+    #[must_use]
+    pub fn command_at(at: WallTime, actor: String, request: RequestId, body: Body) -> Vec<u8> {
+        let proposed_at = clock::wall().max(at);
         codec::encode_command(&Command { level: FEATURE_LEVEL, actor, request, proposed_at, body })
     }
 

@@ -24,7 +24,7 @@ impl Leader {
         self.alerting.step(now, &View { ledger, live }, input, &mut effects);
         for effect in effects {
             match effect {
-                alerting::Effect::Propose(body) => self.propose(body),
+                alerting::Effect::Propose(body, at) => self.propose_at(at, body),
                 alerting::Effect::Send { message, attempt, deadline } => {
                     self.send(now, ledger, message, attempt, deadline);
                 }
@@ -48,12 +48,14 @@ impl Leader {
                         reason: format!("no answer within {} ms", time_left.as_millis()),
                         retry: true,
                         after_ms: None,
+                        heard: false,
                     })
                 }
                 None => SendOutcome::Failed {
                     reason: "its alerts or its channel are gone".into(),
                     retry: false,
                     after_ms: None,
+                    heard: false,
                 },
             };
             let _stopping = inputs.send(Input::Sent { message, attempt, outcome }).await;
@@ -115,6 +117,7 @@ async fn confirmed_send(
             reason: "this agent doesn't lead any more; nothing was sent".into(),
             retry: true,
             after_ms: None,
+            heard: false,
         },
     }
 }

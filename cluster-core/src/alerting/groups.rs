@@ -78,12 +78,13 @@ pub fn groups<'a>(
         let acknowledged = is_acknowledged(ledger, alert);
         let muted = mutes.why(*id, alert);
         for (channel, way) in ways(ledger, compiled, *id, alert, muted.is_some() || acknowledged, wall) {
-            let standing = standing(alert, &channel, ledger.alerting_since);
+            let standing = standing(alert, &channel, ledger.since(&channel));
             if standing == Standing::Over {
                 continue;
             }
             let key = key(ledger, *id, alert, channel, way.route);
-            let muted = muted.clone().or(way.muted);
+            // What ended fired unmuted, or it would be noted: a mute that begins now is too late for it.
+            let muted = muted.clone().or(way.muted).filter(|_| alert.ends_at.is_none());
             let escalated = way.escalated;
             groups.entry(key).or_default().push(Member {
                 id: *id,
@@ -104,7 +105,7 @@ fn is_done(ledger: &Ledger, compiled: &Compiled, id: u64, alert: &Alert) -> bool
     let over = |channel: &String| {
         !config.channels.contains_key(channel)
             || alert.is_about(channel)
-            || standing(alert, channel, ledger.alerting_since) == Standing::Over
+            || standing(alert, channel, ledger.since(channel)) == Standing::Over
     };
     alert.ends_at.is_some()
         && alert.notifications.iter().all(|n| over(&n.channel))
@@ -147,8 +148,11 @@ fn ways(
         };
         for escalation in route.escalations.iter().filter(due).filter(|_| !stays && alert.ends_at.is_none()) {
             for channel in &escalation.channels {
-                let way = Way { route: Some(i), muted: None, escalated: true };
-                ways.entry(channel.clone()).or_insert(way);
+                // A way that is out of its schedule doesn't stand in its way.
+                if ways.get(channel).is_none_or(|way| way.muted.is_some()) {
+                    let way = Way { route: Some(i), muted: None, escalated: true };
+                    ways.insert(channel.clone(), way);
+                }
             }
         }
     }
@@ -264,9 +268,9 @@ impl Memory {
         }
         let waits = waits(ledger, key);
         if self.is_due(now, members, &waits) {
-            return Some(news(&key.channel, members));
+            return Some(news(ledger, &key.channel, members));
         }
-        repeat(wall, &key.channel, members, waits.repeat_ms?)
+        repeat(wall, ledger, &key.channel, members, waits.repeat_ms?)
     }
 
     fn is_due(&self, now: Instant, members: &[Member<'_>], waits: &Waits) -> bool {
@@ -294,14 +298,23 @@ impl Member<'_> {
     }
 }
 
-fn news(channel: &str, members: &[Member<'_>]) -> Telling {
+/// The incident that it was told in.
+fn incident_of(member: &Member<'_>, channel: &str) -> Option<u64> {
+    let told = member.alert.told(channel, Phase::Firing)?;
+    Some(if told.incident == 0 { member.id } else { told.incident })
+}
+
+/// Of a group that holds several incidents only one is told of its ends: the next look takes the next one.
+fn news(ledger: &Ledger, channel: &str, members: &[Member<'_>]) -> Telling {
+    let fires = members.iter().any(Member::is_to_tell);
+    let ends = |m: &&Member<'_>| m.standing == Standing::ToEnd;
+    let alive = members.iter().filter(|m| if fires { m.standing.is_alive() } else { ends(m) });
+    let alive = alive.filter_map(|m| incident_of(m, channel)).min();
     let mut told: Vec<&Member<'_>> =
-        members.iter().filter(|m| m.is_to_tell() || m.standing == Standing::ToEnd).collect();
+        members.iter().filter(|m| m.is_to_tell() || (ends(m) && incident_of(m, channel) == alive)).collect();
     // What fires comes first, the worst of it before the rest.
     told.sort_by_key(|m| (!m.is_to_tell(), core::cmp::Reverse(m.alert.severity), m.id));
     told.truncate(MESSAGE_ALERTS_MAX);
-    let incident = |m: &Member<'_>| m.alert.told(channel, Phase::Firing).map(|n| n.incident);
-    let alive = members.iter().filter(|m| m.standing.is_alive()).filter_map(incident).min();
     let why = match alive {
         Some(_) => Why::News,
         None if told.iter().any(|m| m.escalated) => Why::Escalation,
@@ -311,33 +324,42 @@ fn news(channel: &str, members: &[Member<'_>]) -> Telling {
     let phase = |m: &Member<'_>| if m.is_to_tell() { Phase::Firing } else { Phase::Resolved };
     Telling {
         told: told.iter().map(|m| (m.id, phase(m))).collect(),
-        incident: alive.filter(|id| *id != 0).unwrap_or(lead),
+        incident: alive.filter(|id| ledger.alerts.contains_key(id)).unwrap_or(lead),
         why,
     }
 }
 
-/// What still fires, nobody acknowledged, and nobody was told of for so long. Nothing else may be under way.
-fn repeat(wall: WallTime, channel: &str, members: &[Member<'_>], repeat_ms: u64) -> Option<Telling> {
+/// What still fires, nobody acknowledged, and nobody was told of for so long; of one incident, and with it what they
+/// missed. Nothing else may be under way.
+fn repeat(
+    wall: WallTime,
+    ledger: &Ledger,
+    channel: &str,
+    members: &[Member<'_>],
+    repeat_ms: u64,
+) -> Option<Telling> {
     let busy = |m: &Member<'_>| {
         matches!(m.standing, Standing::Telling | Standing::ToEnd | Standing::Ending) || m.is_to_tell()
     };
     if members.iter().any(busy) {
         return None;
     }
-    let still = |m: &&Member<'_>| {
-        matches!(m.standing, Standing::Told | Standing::Missed) && !m.acknowledged && m.muted.is_none()
+    let due = |m: &&Member<'_>| {
+        let still = matches!(m.standing, Standing::Told | Standing::Missed);
+        let told = m.alert.told(channel, Phase::Firing);
+        let last = told.and_then(|n| n.settled_at.or(n.sent_at)).unwrap_or(m.alert.starts_at);
+        still && !m.acknowledged && m.muted.is_none() && wall.since_ms(last) >= repeat_ms
     };
-    let told: Vec<(u64, &Notification, &Alert)> = members
-        .iter()
-        .filter(still)
-        .filter_map(|m| Some((m.id, m.alert.told(channel, Phase::Firing)?, m.alert)))
-        .collect();
-    let last = told.iter().map(|(_, n, alert)| n.sent_at.unwrap_or(alert.starts_at)).max()?;
-    if wall.since_ms(last) < repeat_ms {
-        return None;
-    }
-    let of = told.iter().map(|(_, n, _)| n.message).max()?;
-    let incident = told.iter().map(|(id, n, _)| if n.incident == 0 { *id } else { n.incident }).min()?;
-    let told = told.into_iter().take(MESSAGE_ALERTS_MAX).map(|(id, ..)| (id, Phase::Firing)).collect();
-    Some(Telling { told, incident, why: Why::Repeat { of } })
+    let due: Vec<&Member<'_>> = members.iter().filter(due).collect();
+    let known = due.iter().filter(|m| m.standing == Standing::Told);
+    let incident = known.filter_map(|m| incident_of(m, channel)).min();
+    let of_it = |m: &&&Member<'_>| m.standing == Standing::Missed || incident_of(m, channel) == incident;
+    let told: Vec<&Member<'_>> = due.iter().filter(of_it).take(MESSAGE_ALERTS_MAX).copied().collect();
+    let of = told.iter().filter_map(|m| Some(m.alert.told(channel, Phase::Firing)?.message)).max()?;
+    let lead = told.iter().map(|m| m.id).min()?;
+    Some(Telling {
+        told: told.iter().map(|m| (m.id, Phase::Firing)).collect(),
+        incident: incident.filter(|id| ledger.alerts.contains_key(id)).unwrap_or(lead),
+        why: Why::Repeat { of },
+    })
 }

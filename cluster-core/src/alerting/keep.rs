@@ -32,7 +32,7 @@ impl Keep {
         let kept = ledger.alerting.channels.iter().filter(|(_, channel)| channel.kind == "alertmanager");
         for (channel, _) in kept {
             let told = |(id, alert): (&u64, &crate::ledger::Alert)| {
-                (standing(alert, channel, ledger.alerting_since) == Standing::Told).then_some(*id)
+                (standing(alert, channel, ledger.since(channel)) == Standing::Told).then_some(*id)
             };
             let alerts: Vec<u64> = ledger.alerts.iter().filter_map(told).collect();
             if !alerts.is_empty() {

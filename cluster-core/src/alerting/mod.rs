@@ -36,6 +36,8 @@ mod tests_nodes;
 mod tests_pipeline;
 #[cfg(test)]
 mod tests_rules;
+#[cfg(test)]
+mod tests_troubles;
 mod text;
 mod text_nodes;
 pub mod user_rules;
@@ -51,7 +53,7 @@ use crate::{
     ids::NodeId,
     ledger::{Alert, Body, SendOutcome},
     recovery::View,
-    time::Instant,
+    time::{Instant, WallTime},
 };
 use calendar::Calendar;
 use core::time::Duration;
@@ -96,18 +98,13 @@ pub enum Input {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    Propose(Body),
+    /// To be committed as of this time, or of the proposer's own if that is later: then what the ledger says of when it
+    /// was told agrees with what this machine took for now.
+    Propose(Body, WallTime),
     /// Confirm the leadership, then tell the provider; give up at `deadline`, and answer with `SendFinished` either way.
-    Send {
-        message: u64,
-        attempt: u32,
-        deadline: Instant,
-    },
+    Send { message: u64, attempt: u32, deadline: Instant },
     /// Post to this Alertmanager once more that these fire. Nothing is to be answered or repeated.
-    Keep {
-        channel: String,
-        alerts: Vec<u64>,
-    },
+    Keep { channel: String, alerts: Vec<u64> },
     /// Something of the configuration can't be used: for the log.
     Warn(String),
 }
@@ -137,13 +134,13 @@ impl Alerting {
             }
         }
         let wall = self.calendar.at(now, view.ledger.clock);
-        self.alerts(now, view, effects);
+        self.alerts(now, wall, view, effects);
         self.pipeline.step(now, wall, view.ledger, effects);
         self.outbox.step(now, wall, view.ledger, effects);
         self.keep.step(now, view.ledger, effects);
     }
 
-    fn alerts(&mut self, now: Instant, view: &View<'_>, effects: &mut Vec<Effect>) {
+    fn alerts(&mut self, now: Instant, wall: WallTime, view: &View<'_>, effects: &mut Vec<Effect>) {
         self.proposed.retain(|_, at| now.since(*at) < PROPOSE_AGAIN);
         let mut wanted = BTreeSet::new();
         let firing: BTreeMap<&str, &Alert> = view
@@ -162,7 +159,7 @@ impl Alerting {
             let key = (key, change);
             if !self.proposed.contains_key(&key) {
                 self.proposed.insert(key.clone(), now);
-                effects.push(Effect::Propose(body));
+                effects.push(Effect::Propose(body, wall));
             }
             wanted.insert(key);
         }

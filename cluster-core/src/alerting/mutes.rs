@@ -6,15 +6,17 @@
 use super::config::{Compiled, value};
 use crate::{
     ledger::{Alert, Ledger},
+    limits::{SENTENCE_BYTES, clip},
     time::WallTime,
 };
+use std::collections::BTreeMap;
 
 pub struct Mutes<'a> {
     compiled: &'a Compiled,
     ledger: &'a Ledger,
     wall: WallTime,
-    /// Alerts that fire and are the source of some inhibition.
-    sources: Vec<(u64, &'a Alert)>,
+    /// Alerts that fire and are the source of an inhibition, by its index.
+    sources: BTreeMap<usize, Vec<(u64, &'a Alert)>>,
     /// Silences in force.
     silences: Vec<u64>,
 }
@@ -22,18 +24,22 @@ pub struct Mutes<'a> {
 impl<'a> Mutes<'a> {
     #[must_use]
     pub fn new(compiled: &'a Compiled, ledger: &'a Ledger, wall: WallTime) -> Self {
-        let fires = |(id, alert): &(&u64, &Alert)| {
-            alert.ends_at.is_none() && !compiled.matched(**id).sources.is_empty()
-        };
-        let sources = ledger.alerts.iter().filter(fires).map(|(id, alert)| (*id, alert)).collect();
+        let mut sources: BTreeMap<usize, Vec<(u64, &Alert)>> = BTreeMap::new();
+        for (id, alert) in ledger.alerts.iter().filter(|(_, alert)| alert.ends_at.is_none()) {
+            for rule in &compiled.matched(*id).sources {
+                sources.entry(*rule).or_default().push((*id, alert));
+            }
+        }
         let in_force = ledger.silences.iter().filter(|(_, s)| s.starts_at <= wall && wall < s.ends_at);
         let silences = in_force.map(|(id, _)| *id).collect();
         Self { compiled, ledger, wall, sources, silences }
     }
 
+    /// As the ledger will have it, so that the two can be compared.
     #[must_use]
     pub fn why(&self, id: u64, alert: &Alert) -> Option<String> {
-        self.inhibited(id, alert).or_else(|| self.silenced(alert)).or_else(|| self.maintained(id))
+        let why = self.inhibited(id, alert).or_else(|| self.silenced(alert)).or_else(|| self.maintained(id));
+        why.map(|why| clip(&why, SENTENCE_BYTES))
     }
 
     /// As Alertmanager has it: what matches both sides of a rule isn't inhibited by another such, nor by itself; labels
@@ -44,13 +50,12 @@ impl<'a> Mutes<'a> {
             let both = matched.sources.contains(rule);
             let equal = &self.ledger.alerting.inhibits[*rule].equal;
             let inhibits = |(source_id, source): &&(u64, &Alert)| {
-                let source_matched = self.compiled.matched(*source_id);
                 *source_id != id
-                    && source_matched.sources.contains(rule)
-                    && !(both && source_matched.targets.contains(rule))
+                    && !(both && self.compiled.matched(*source_id).targets.contains(rule))
                     && equal.iter().all(|label| value(source, label) == value(alert, label))
             };
-            if let Some((_, source)) = self.sources.iter().find(inhibits) {
+            let mut sources = self.sources.get(rule).into_iter().flatten();
+            if let Some((_, source)) = sources.find(inhibits) {
                 let labels = ["node", "workload"].map(|label| value(source, label));
                 let of = labels.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
                 return Some(format!("inhibited by {} {of}", source.name).trim_end().to_owned());

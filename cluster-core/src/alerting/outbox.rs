@@ -13,7 +13,7 @@ use super::{Effect, PROPOSE_AGAIN, room};
 use crate::{
     ids::NodeId,
     ledger::{Body, Ledger, Message, SendOutcome},
-    limits::{NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS},
+    limits::{CHANNEL_FAILURES_MAX, NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS},
     time::{Instant, WallTime},
 };
 use core::time::Duration;
@@ -25,8 +25,6 @@ pub const SEND_WITHIN: Duration = Duration::from_secs(5);
 pub const REPORT_GRACE: Duration = Duration::from_secs(1);
 /// Attempts on one channel at once; the next wait their turn. One slow channel holds up itself alone.
 pub const MAX_IN_FLIGHT: usize = 4;
-/// Failed attempts in a row after which a channel is only tried.
-pub const FAILURES_MAX: u32 = 3;
 /// The wait after the first failed attempt; it doubles with each.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -108,7 +106,7 @@ impl Outbox {
     pub fn step(&mut self, now: Instant, wall: WallTime, ledger: &Ledger, effects: &mut Vec<Effect>) {
         for (id, message) in &ledger.messages {
             self.settle(*id, message);
-            self.follow(now, *id, message, effects);
+            self.follow(now, wall, *id, message, effects);
         }
         self.flights.retain(|id, _| ledger.messages.contains_key(id));
         self.retry_at.retain(|id, _| ledger.messages.contains_key(id));
@@ -122,7 +120,7 @@ impl Outbox {
                 if free == 0 {
                     break;
                 }
-                if self.begin(now, id, message, effects) {
+                if self.begin(now, wall, id, message, effects) {
                     free -= 1;
                 }
             }
@@ -155,7 +153,7 @@ impl Outbox {
         let uncounted =
             self.flights.values().filter(flies).filter(|f| matches!(f.leg, Leg::Intended(_))).count();
         let room = room::room(ledger, channel, wall).saturating_sub(uncounted);
-        let failing = pace.is_some_and(|pace| pace.failed_in_a_row >= FAILURES_MAX);
+        let failing = pace.is_some_and(|pace| pace.failed_in_a_row >= CHANNEL_FAILURES_MAX);
         let most = if !failing {
             MAX_IN_FLIGHT
         } else if self.try_at.get(channel).is_some_and(|at| now < *at) {
@@ -183,7 +181,14 @@ impl Outbox {
     }
 
     /// Takes an attempt of this leader one leg further.
-    fn follow(&mut self, now: Instant, id: u64, message: &Message, effects: &mut Vec<Effect>) {
+    fn follow(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        id: u64,
+        message: &Message,
+        effects: &mut Vec<Effect>,
+    ) {
         let (me, term) = (self.me, self.term);
         let Some(flight) = self.flights.get_mut(&id) else { return };
         let (attempt, deadline) = (flight.attempt, flight.began + SEND_WITHIN);
@@ -198,7 +203,7 @@ impl Outbox {
             }
             Leg::Intended(last) if now.since(*last) >= PROPOSE_AGAIN => {
                 *last = now;
-                effects.push(Effect::Propose(intended(id, attempt, term)));
+                effects.push(Effect::Propose(intended(id, attempt, term), wall));
             }
             Leg::Sending if now >= deadline + REPORT_GRACE => {
                 flight.leg = Leg::Finished(failed("the sender didn't report in time"), None);
@@ -210,13 +215,21 @@ impl Outbox {
         {
             *proposed = Some(now);
             let outcome = outcome.clone();
-            effects.push(Effect::Propose(Body::MessageDone { message: id, attempt, by: me, outcome }));
+            let done = Body::MessageDone { message: id, attempt, by: me, outcome };
+            effects.push(Effect::Propose(done, wall));
             self.retry_at.entry(id).or_insert(now + backoff(attempt, 0));
         }
     }
 
     /// Starts the next attempt, if it may start now.
-    fn begin(&mut self, now: Instant, id: u64, message: &Message, effects: &mut Vec<Effect>) -> bool {
+    fn begin(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        id: u64,
+        message: &Message,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let channel = message.channel.clone();
         let attempt = match message.intent {
             // Another leader's: it may be writing to the provider at this moment.
@@ -245,7 +258,7 @@ impl Outbox {
             }
         };
         self.retry_at.remove(&id);
-        effects.push(Effect::Propose(intended(id, attempt, self.term)));
+        effects.push(Effect::Propose(intended(id, attempt, self.term), wall));
         self.flights.insert(id, Flight { channel, attempt, began: now, leg: Leg::Intended(now) });
         true
     }
@@ -257,7 +270,7 @@ fn intended(message: u64, attempt: u32, term: u64) -> Body {
 }
 
 fn failed(reason: &str) -> SendOutcome {
-    SendOutcome::Failed { reason: reason.to_owned(), retry: true, after_ms: None }
+    SendOutcome::Failed { reason: reason.to_owned(), retry: true, after_ms: None, heard: false }
 }
 
 /// The wait after the `nth` attempt, counted from 1.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     ids::LogId,
-    ledger::{Alert, Body, Ledger, NotificationState, Phase, Why},
+    ledger::{Alert, Body, Ledger, Notification, NotificationState, Phase, Why},
     limits::{MESSAGE_ALERTS_MAX, MESSAGES_MAX},
     time::{Instant, WallTime},
 };
@@ -29,30 +29,34 @@ const QUEUED_AT_ONCE: usize = 64;
 /// How long nothing is looked at while the ledger stands still: while something waits to be told, and otherwise.
 const LOOK_SOON: Duration = Duration::from_millis(50);
 const LOOK_LATER: Duration = Duration::from_secs(1);
+/// How long nothing is looked at though the ledger moves: a look costs as much as there are alerts.
+const LOOK_APART: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
 pub struct Pipeline {
     compiled: Compiled,
     groups: BTreeMap<GroupKey, Memory>,
-    /// Mutes that were proposed and that the ledger doesn't show yet, by alert and channel.
-    muting: BTreeMap<(u64, String), Instant>,
+    /// Mutes, and ends of them, that were proposed and that the ledger doesn't show yet: by alert, channel and reason.
+    muting: BTreeMap<(u64, String, String), Instant>,
     /// The ledger's position at the last look, and when to look again though it stands there still.
     seen: LogId,
+    looked: Instant,
     look_again: Instant,
 }
 
 impl Pipeline {
     pub fn step(&mut self, now: Instant, wall: WallTime, ledger: &Ledger, effects: &mut Vec<Effect>) {
-        if ledger.applied == self.seen && now < self.look_again {
+        let moved = ledger.applied != self.seen && now >= self.looked + LOOK_APART;
+        if !moved && now < self.look_again {
             return;
         }
-        self.seen = ledger.applied;
+        (self.seen, self.looked) = (ledger.applied, now);
         let mut complaints = Vec::new();
         self.compiled.refresh(ledger, &mut complaints);
         effects.extend(complaints.into_iter().map(Effect::Warn));
         let mutes = Mutes::new(&self.compiled, ledger, wall);
         let groups = groups::groups(ledger, &self.compiled, &mutes, wall);
-        self.mute(now, &groups, effects);
+        self.mute(now, wall, &groups, effects);
         let mut due: BTreeMap<String, Vec<(GroupKey, Telling)>> = BTreeMap::new();
         let mut waits = false;
         self.groups.retain(|key, _| groups.contains_key(key));
@@ -84,27 +88,29 @@ impl Pipeline {
         if room == 0 {
             return;
         }
-        tellings.sort_by_key(|(_, telling)| telling.told.first().map(|(id, _)| *id));
         let keyed = ledger.alerting.channels.get(channel).is_some_and(|channel| channel.is_keyed());
         let is_news = |telling: &Telling| !matches!(telling.why, Why::Repeat { .. });
+        tellings.sort_by_key(|(_, telling)| (!is_news(telling), telling.told.first().map(|(id, _)| *id)));
         if !keyed && tellings.iter().filter(|(_, telling)| is_news(telling)).count() > room.max(1) {
             tellings.retain(|(_, telling)| is_news(telling));
             for (key, _) in &tellings {
                 self.groups.entry(key.clone()).or_default().proposed = Some(now);
             }
-            effects.push(Effect::Propose(queued(channel, digest(tellings))));
+            effects.push(Effect::Propose(queued(channel, digest(tellings)), wall));
             return;
         }
         for (key, telling) in tellings.into_iter().take(room.min(QUEUED_AT_ONCE)) {
             self.groups.entry(key).or_default().proposed = Some(now);
-            effects.push(Effect::Propose(queued(channel, telling)));
+            effects.push(Effect::Propose(queued(channel, telling), wall));
         }
     }
 
-    /// Writes down why who isn't told, once for each reason.
+    /// Writes down why who isn't told, once for each reason, and that there is none any more: what ends muted is dropped,
+    /// so it must not look muted when it fired on.
     fn mute(
         &mut self,
         now: Instant,
+        wall: WallTime,
         groups: &BTreeMap<GroupKey, Vec<Member<'_>>>,
         effects: &mut Vec<Effect>,
     ) {
@@ -112,33 +118,30 @@ impl Pipeline {
         let mut news: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
         for (key, members) in groups {
             for member in members.iter().filter(|m| m.standing == Standing::Untold) {
-                let Some(reason) = &member.muted else { continue };
-                let about = (member.id, key.channel.clone());
-                if !is_noted(member.alert, &key.channel, reason) && !self.muting.contains_key(&about) {
+                let reason = member.muted.as_deref().unwrap_or_default();
+                let about = (member.id, key.channel.clone(), reason.to_owned());
+                if noted(member.alert, &key.channel) != reason && !self.muting.contains_key(&about) {
                     self.muting.insert(about, now);
-                    news.entry((key.channel.as_str(), reason.as_str())).or_default().push(member.id);
+                    news.entry((key.channel.as_str(), reason)).or_default().push(member.id);
                 }
             }
         }
         for ((channel, reason), alerts) in news {
             for alerts in alerts.chunks(MESSAGE_ALERTS_MAX) {
-                effects.push(Effect::Propose(Body::AlertsMuted {
-                    alerts: alerts.to_vec(),
-                    channels: vec![channel.to_owned()],
-                    reason: reason.to_owned(),
-                }));
+                let (alerts, channels) = (alerts.to_vec(), vec![channel.to_owned()]);
+                let reason = reason.to_owned();
+                effects.push(Effect::Propose(Body::AlertsMuted { alerts, channels, reason }, wall));
             }
         }
     }
 }
 
-fn is_noted(alert: &Alert, channel: &str, reason: &str) -> bool {
-    alert.notifications.iter().any(|n| {
-        n.channel == channel
-            && n.phase == Phase::Firing
-            && n.state == NotificationState::Suppressed
-            && n.reason == reason
-    })
+/// Why it isn't told there, as the ledger has it; empty when nothing is noted.
+fn noted<'a>(alert: &'a Alert, channel: &str) -> &'a str {
+    let mute = |n: &&Notification| {
+        n.channel == channel && n.phase == Phase::Firing && n.state == NotificationState::Suppressed
+    };
+    alert.notifications.iter().find(mute).map_or("", |n| n.reason.as_str())
 }
 
 /// One for all of them; what doesn't fit into it is told by the next.

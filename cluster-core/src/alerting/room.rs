@@ -19,8 +19,8 @@ pub fn room(ledger: &Ledger, channel: &str, wall: WallTime) -> usize {
     found.rates().into_iter().map(left).min().unwrap_or(usize::MAX)
 }
 
-/// What is queued there needs an attempt each.
+/// What is queued there and wasn't tried needs an attempt each. What was tried comes after what is new.
 #[must_use]
 pub fn waiting(ledger: &Ledger, channel: &str) -> usize {
-    ledger.messages.values().filter(|m| m.channel == channel && m.intent.is_none()).count()
+    ledger.messages.values().filter(|m| m.channel == channel && m.attempts == 0).count()
 }

@@ -5,7 +5,7 @@ use crate::{
     time::WallTime,
 };
 
-/// An alert that was over so long before the configuration was applied isn't told by it any more. One that was over a
+/// An alert that was over so long before something led to a channel isn't told there any more. One that was over a
 /// moment before still is: it may have been on its way.
 pub const OVER_BEFORE_MS: u64 = 60_000;
 
@@ -35,7 +35,7 @@ impl Standing {
     }
 }
 
-/// `since`: when the configuration was applied.
+/// `since`: since when the channel is led to as it is now.
 #[must_use]
 pub fn standing(alert: &Alert, channel: &str, since: WallTime) -> Standing {
     let Some(firing) = alert.told(channel, Phase::Firing) else {

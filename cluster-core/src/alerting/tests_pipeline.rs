@@ -10,10 +10,10 @@ use crate::{
     time::WallTime,
 };
 
-const HOUR: u64 = 3_600_000;
+pub(super) const HOUR: u64 = 3_600_000;
 
 /// Channels by name and kind, and one route to all of them.
-fn config(channels: &[(&str, &str)]) -> AlertingConfig {
+pub(super) fn config(channels: &[(&str, &str)]) -> AlertingConfig {
     let named = |(name, kind): &(&str, &str)| ((*name).to_owned(), Channel::new(kind, 5_000));
     let all = channels.iter().map(|(name, _)| (*name).to_owned()).collect();
     let channels = channels.iter().map(named).collect();
@@ -21,17 +21,17 @@ fn config(channels: &[(&str, &str)]) -> AlertingConfig {
 }
 
 /// Five nodes, alerts told as `config` says.
-fn play(config: AlertingConfig) -> Play {
+pub(super) fn play(config: AlertingConfig) -> Play {
     let mut play = Play::new(&[""; 5]);
     play.alerting(config);
     play
 }
 
-fn chat() -> Play {
+pub(super) fn chat() -> Play {
     play(config(&[("chat", "slack")]))
 }
 
-fn wall(play: &Play) -> u64 {
+pub(super) fn wall(play: &Play) -> u64 {
     1_700_000_000_000 + play.now
 }
 
@@ -40,7 +40,7 @@ fn phases(got: &Got) -> (usize, usize) {
     (firing, got.message.told.len() - firing)
 }
 
-fn muted(play: &Play, key: &str) -> String {
+pub(super) fn muted(play: &Play, key: &str) -> String {
     let alert = play.ledger.alerts.values().find(|alert| alert.dedup_key == key).expect("such an alert");
     let why = alert.notifications.iter().find(|n| n.state == NotificationState::Suppressed);
     why.map(|n| n.reason.clone()).unwrap_or_default()
@@ -237,7 +237,7 @@ fn an_inhibited_alert_is_told_when_its_source_is_over_and_fires_no_more_if_it_is
     assert_eq!(play.told.len(), 4, "nobody hears of b: {:?}", play.told);
 }
 
-fn silence(play: &Play, op: MatchOp, value: &str, for_ms: u64) -> Silence {
+pub(super) fn silence(play: &Play, op: MatchOp, value: &str, for_ms: u64) -> Silence {
     Silence {
         matchers: vec![Matcher { label: "node".to_owned(), op, value: value.to_owned() }],
         starts_at: WallTime(wall(play)),

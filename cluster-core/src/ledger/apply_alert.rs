@@ -5,20 +5,24 @@ use super::{
     command::{Body, Phase, Rejection, Reply},
     state::{EventType, Ledger},
     state_alert::{Alert, Notification, NotificationState},
-    state_alerting::AlertingConfig,
+    state_alerting::{AlertingConfig, Route},
     validate, validate_alerting,
 };
-use crate::limits::{
-    ALERTS_MAX, DESCRIPTION_BYTES, FAILURE_ALERTS_MAX, NAME_BYTES, SENTENCE_BYTES, VALUE_BYTES, clip,
+use crate::{
+    limits::{
+        ALERTS_MAX, DESCRIPTION_BYTES, FAILURE_ALERTS_MAX, NAME_BYTES, SENTENCE_BYTES, VALUE_BYTES, clip,
+    },
+    time::WallTime,
 };
 use std::collections::BTreeSet;
 
-/// An alert that is over, and of which nobody was told, may still be on its way for so long.
+/// An alert that is over, and of which some channel wasn't told, may still be on its way there for so long.
 const UNTOLD_MS: u64 = 10 * 60 * 1_000;
 
 impl Ledger {
     pub(super) fn alerting_applied(&mut self, entry: &Entry<'_>, config: &AlertingConfig) -> Outcome {
         validate_alerting::alerting(config)?;
+        self.note_what_leads_where(entry, config);
         self.alerting = config.clone();
         self.alerting_since = entry.now;
         self.drop_messages_of_removed_channels();
@@ -29,6 +33,22 @@ impl Ledger {
             format!("alerting applied: {channels} channels, {routes} routes"),
         );
         Ok(Reply::Done)
+    }
+
+    /// What waits on a channel goes on waiting, unless it may be others now that come there: those may be long over.
+    fn note_what_leads_where(&mut self, entry: &Entry<'_>, config: &AlertingConfig) {
+        let since = |channel: &String| {
+            let stays = self.alerting.channels.contains_key(channel)
+                && reach(&self.alerting, channel) == reach(config, channel);
+            (channel.clone(), if stays { self.since(channel) } else { entry.now })
+        };
+        self.channels_since = config.channels.keys().map(since).collect();
+    }
+
+    /// Since when this channel is led to as it is now.
+    #[must_use]
+    pub fn since(&self, channel: &str) -> WallTime {
+        self.channels_since.get(channel).copied().unwrap_or(self.alerting_since)
     }
 
     pub(super) fn alert_raised(&mut self, entry: &Entry<'_>, body: &Body) -> Outcome {
@@ -101,7 +121,10 @@ impl Ledger {
             }
             _ => n.state != NotificationState::Pending,
         };
-        let untold = alert.notifications.is_empty() && !self.alerting.routes.is_empty();
+        let noted = |channel: &String| {
+            alert.notifications.iter().any(|n| n.channel == *channel && n.phase == Phase::Firing)
+        };
+        let untold = !self.alerting.routes.is_empty() && !self.alerting.channels.keys().all(noted);
         alert.notifications.iter().all(heard) && !(untold && self.clock.since_ms(ends_at) < UNTOLD_MS)
     }
 
@@ -117,4 +140,11 @@ impl Ledger {
         self.event(entry, EventType::AlertResolved, &name, format!("{name}: {summary}"), &fields);
         Ok(Reply::Done)
     }
+}
+
+/// What decides which alerts come to a channel: the routes up to the last that leads there, and whether each does.
+fn reach<'c>(config: &'c AlertingConfig, channel: &str) -> Vec<(Option<&'c String>, bool, bool)> {
+    let leads = |route: &Route| route.channels.iter().any(|name| name == channel);
+    let end = config.routes.iter().rposition(leads).map_or(0, |last| last + 1);
+    config.routes[..end].iter().map(|route| (route.condition.as_ref(), route.go_on, leads(route))).collect()
 }

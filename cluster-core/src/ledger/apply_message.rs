@@ -12,9 +12,10 @@ use super::{
     state_alert::{Alert, CHANNEL_FAILING, Intent, Message, Notification, NotificationState, Why},
     state_alerting::Rate,
 };
+use crate::ids::NodeId;
 use crate::limits::{
-    MESSAGE_ALERTS_MAX, MESSAGES_MAX, NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS,
-    SENTENCE_BYTES, clip,
+    CHANNEL_FAILURES_MAX, FAILOVER_AFTER_MS, MESSAGE_ALERTS_MAX, MESSAGES_MAX, NOTIFICATION_ATTEMPTS_MAX,
+    QUIET_MAX_MS, SEND_WITHIN_MAX_MS, SENTENCE_BYTES, clip,
 };
 use crate::time::WallTime;
 use std::collections::BTreeSet;
@@ -88,10 +89,7 @@ impl Ledger {
             notification.reason.clear();
             notification.maybe_repeated = false;
         }
-        let open = self.alerts.values().any(|alert| {
-            alert.told(channel, Phase::Resolved).is_none()
-                && alert.told(channel, Phase::Firing).is_some_and(|n| n.incident == incident && n.is_alive())
-        });
+        let open = self.is_open(channel, incident);
         let message = Message {
             channel: channel.to_owned(),
             told,
@@ -108,6 +106,14 @@ impl Ledger {
         self.messages.insert(id, message);
     }
 
+    /// Something that was told in it, or is about to be, still fires as far as they know.
+    fn is_open(&self, channel: &str, incident: u64) -> bool {
+        self.alerts.values().any(|alert| {
+            alert.told(channel, Phase::Resolved).is_none()
+                && alert.told(channel, Phase::Firing).is_some_and(|n| n.incident == incident && n.is_alive())
+        })
+    }
+
     pub(super) fn message_intended(&mut self, entry: &Entry<'_>, body: &Body) -> Outcome {
         let Body::MessageIntended { message: id, attempt, term, send_within_ms } = body else {
             unreachable!("dispatched by its variant")
@@ -117,6 +123,9 @@ impl Ledger {
                 format!("an intent of {send_within_ms} ms reaches too far: {SEND_WITHIN_MAX_MS} ms at most");
             return Err(reject("INVALID", message));
         }
+        let message = self.messages.get(id).ok_or_else(|| unknown(*id))?;
+        // It waited, and what else is told in its incident may have changed meanwhile.
+        let open = self.is_open(&message.channel, message.incident);
         let message = self.messages.get_mut(id).ok_or_else(|| unknown(*id))?;
         if *attempt != message.attempts + 1 {
             let tried = message.attempts;
@@ -133,7 +142,7 @@ impl Ledger {
             message.uncertain = true;
             message.maybe_repeated |= channel.is_some_and(|channel| !channel.is_keyed());
         }
-        message.attempts = *attempt;
+        (message.attempts, message.open) = (*attempt, open);
         message.intent = Some(Intent { attempt: *attempt, term: *term, send_within_ms: *send_within_ms });
         let rates = channel.map(|channel| channel.rates()).unwrap_or_default();
         let pace = self.paces.entry(message.channel.clone()).or_default();
@@ -162,7 +171,8 @@ impl Ledger {
                 (pace.failed_in_a_row, pace.quiet_until) = (0, None);
                 Some(NotificationState::Sent)
             }
-            SendOutcome::Failed { reason, retry, after_ms } => {
+            SendOutcome::Failed { reason, retry, after_ms, heard } => {
+                message.uncertain |= *heard;
                 message.reason = clip(reason, SENTENCE_BYTES);
                 if *retry {
                     pace.failed_in_a_row = pace.failed_in_a_row.saturating_add(1);
@@ -173,11 +183,45 @@ impl Ledger {
                 (!again).then_some(NotificationState::Failed)
             }
         };
+        let channel = message.channel.clone();
         self.show(*id);
         if let Some(state) = settled {
             self.settle(entry, *id, state, Some(*by));
         }
+        if settled.is_none() {
+            self.hand_on_what_waits(entry, &channel, *by);
+        }
         Ok(Reply::Done)
+    }
+
+    /// A channel that keeps failing is tried with one message at a time: its failover doesn't wait for all of them, and
+    /// gets them as one, as an entry queues one message; of one incident where the provider knows each by its key.
+    fn hand_on_what_waits(&mut self, entry: &Entry<'_>, channel: &str, by: NodeId) {
+        let failing = self.paces.get(channel).is_some_and(|p| p.failed_in_a_row >= CHANNEL_FAILURES_MAX);
+        let to = self.alerting.channels.get(channel).and_then(|channel| channel.failover.clone());
+        let Some(to) = to.filter(|_| failing) else { return };
+        let keyed = self.alerting.channels.get(&to).is_some_and(|to| to.is_keyed());
+        let waits = |(id, message): (&u64, &Message)| {
+            let long = entry.now.since_ms(message.queued_at) >= FAILOVER_AFTER_MS;
+            (message.channel == channel && message.intent.is_none() && long).then_some(*id)
+        };
+        let waiting: Vec<u64> = self.messages.iter().filter_map(waits).collect();
+        let (mut told, mut incident) = (Vec::new(), None);
+        for id in waiting {
+            let Some(message) = self.messages.get_mut(&id) else { continue };
+            let of_another = *incident.get_or_insert(message.incident) != message.incident;
+            if (keyed && of_another) || told.len() + message.told.len() > MESSAGE_ALERTS_MAX {
+                continue;
+            }
+            if message.reason.is_empty() {
+                "the channel keeps failing".clone_into(&mut message.reason);
+            }
+            self.show(id);
+            told.extend(self.settle_alone(entry, id, NotificationState::Failed, Some(by), Some(&to)));
+        }
+        if let Some(incident) = incident.filter(|_| !told.is_empty()) {
+            self.queue(entry, &to, told, incident, Why::Failover);
+        }
     }
 
     /// Its alerts' notifications say how it stands.
@@ -196,16 +240,27 @@ impl Ledger {
     }
 
     /// It is over with it; what failed is handed on.
-    fn settle(
+    fn settle(&mut self, entry: &Entry<'_>, id: u64, state: NotificationState, by: Option<NodeId>) {
+        let Some(message) = self.messages.get(&id) else { return };
+        let incident = message.incident;
+        let to = self.alerting.channels.get(&message.channel).and_then(|channel| channel.failover.clone());
+        let to = to.filter(|_| state == NotificationState::Failed);
+        let told = self.settle_alone(entry, id, state, by, to.as_deref());
+        if let Some(to) = to.filter(|_| !told.is_empty()) {
+            self.queue(entry, &to, told, incident, Why::Failover);
+        }
+    }
+
+    /// Returns what is to be told by `to` instead.
+    fn settle_alone(
         &mut self,
         entry: &Entry<'_>,
         id: u64,
         state: NotificationState,
-        by: Option<crate::ids::NodeId>,
-    ) {
-        let Some(message) = self.messages.remove(&id) else { return };
-        let to = self.alerting.channels.get(&message.channel).and_then(|channel| channel.failover.clone());
-        let to = to.filter(|_| state == NotificationState::Failed);
+        by: Option<NodeId>,
+        to: Option<&str>,
+    ) -> Vec<(u64, Phase)> {
+        let Some(message) = self.messages.remove(&id) else { return Vec::new() };
         for (alert, phase) in &message.told {
             let alert = self.alerts.get_mut(alert);
             let Some(shown) = alert.and_then(|alert| alert.shown(&message.channel, *phase, id)) else {
@@ -213,24 +268,22 @@ impl Ledger {
             };
             shown.state = state;
             shown.by = by;
+            shown.settled_at = Some(entry.now);
             if state == NotificationState::Sent {
                 shown.sent_at = Some(entry.now);
                 shown.told_at = shown.told_at.or(Some(entry.now));
             }
-            if let Some(to) = &to {
+            if let Some(to) = to {
                 shown.reason = clip(&format!("{}; {to} is told instead", shown.reason), SENTENCE_BYTES);
             }
         }
-        let Some(to) = to else { return };
-        let untold =
-            |(alert, phase): &(u64, Phase)| self.may_tell(*alert, *phase, &to, Why::Failover).is_ok();
-        let told: Vec<(u64, Phase)> = message.told.into_iter().filter(untold).collect();
-        if !told.is_empty() {
-            self.queue(entry, &to, told, message.incident, Why::Failover);
-        }
+        let Some(to) = to else { return Vec::new() };
+        let untold = |(alert, phase): &(u64, Phase)| self.may_tell(*alert, *phase, to, Why::Failover).is_ok();
+        message.told.into_iter().filter(untold).collect()
     }
 
-    /// Nothing is sent any more on channels that aren't configured. Whether an attempt under way arrives is not known.
+    /// Nothing is sent any more on channels that aren't configured. Whether an attempt under way arrives is not known;
+    /// whoever heard, or may have, is told of the end if the channel comes back.
     pub(super) fn drop_messages_of_removed_channels(&mut self) {
         let gone = |channel: &String| !self.alerting.channels.contains_key(channel);
         let dropped: Vec<u64> =
@@ -243,8 +296,12 @@ impl Ledger {
                 let Some(shown) = alert.and_then(|alert| alert.shown(&message.channel, *phase, id)) else {
                     continue;
                 };
-                shown.state = NotificationState::Suppressed;
                 shown.uncertain |= message.intent.is_some();
+                shown.state = match (shown.told_at, shown.uncertain) {
+                    (Some(_), _) => NotificationState::Sent,
+                    (None, true) => NotificationState::Failed,
+                    (None, false) => NotificationState::Suppressed,
+                };
                 "the channel was removed".clone_into(&mut shown.reason);
             }
         }
@@ -322,6 +379,7 @@ fn untold(channel: &str, phase: Phase) -> Notification {
         told_at: None,
         attempts: 0,
         sent_at: None,
+        settled_at: None,
         by: None,
         reason: String::new(),
         maybe_repeated: false,

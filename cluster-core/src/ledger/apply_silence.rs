@@ -53,10 +53,8 @@ impl Ledger {
     }
 
     pub(super) fn alerts_muted(&mut self, alerts: &[u64], channels: &[String], reason: &str) -> Outcome {
-        if alerts.len() > MESSAGE_ALERTS_MAX || channels.len() > CHANNELS_MAX || reason.is_empty() {
-            let message = format!(
-                "at most {MESSAGE_ALERTS_MAX} alerts on {CHANNELS_MAX} channels at once, for a reason"
-            );
+        if alerts.len() > MESSAGE_ALERTS_MAX || channels.len() > CHANNELS_MAX {
+            let message = format!("at most {MESSAGE_ALERTS_MAX} alerts on {CHANNELS_MAX} channels at once");
             return Err(reject("INVALID", message));
         }
         let reason = clip(reason, SENTENCE_BYTES);
@@ -65,6 +63,12 @@ impl Ledger {
             let Some(alert) = self.alerts.get_mut(alert) else { continue };
             for channel in channels.iter().filter(|channel| self.alerting.channels.contains_key(*channel)) {
                 if alert.told(channel, Phase::Firing).is_some() {
+                    continue;
+                }
+                if reason.is_empty() {
+                    let noted = alert.notifications.len();
+                    alert.notifications.retain(|n| n.channel != *channel || n.phase != Phase::Firing);
+                    changed |= alert.notifications.len() < noted;
                     continue;
                 }
                 let firing = alert.notification_or_new(channel, Phase::Firing);

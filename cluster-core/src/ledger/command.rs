@@ -199,7 +199,8 @@ pub enum Body {
         dedup_key: String,
         summary: String,
     },
-    /// These alerts aren't told on these channels for now, and why. Where they were told already it changes nothing.
+    /// These alerts aren't told on these channels for now, and why; without a reason they are muted no more. Where they
+    /// were told already it changes nothing.
     AlertsMuted {
         alerts: Vec<u64>,
         channels: Vec<String>,
@@ -297,13 +298,17 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SendOutcome {
     Sent,
-    /// The provider refused, or couldn't be reached; nothing was delivered as far as is known. `retry`: worth another try.
+    /// The provider refused, or couldn't be reached; it wasn't delivered to all as far as is known. `retry`: worth another
+    /// try.
     Failed {
         reason: String,
         retry: bool,
         /// The provider wants no attempt on this channel for so long.
         #[serde(default)]
         after_ms: Option<u64>,
+        /// Some of those whom the channel tells have it.
+        #[serde(default)]
+        heard: bool,
     },
 }
 

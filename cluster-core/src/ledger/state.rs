@@ -46,6 +46,9 @@ pub struct Ledger {
     /// When `alerting` was applied.
     #[serde(default)]
     pub alerting_since: WallTime,
+    /// Since when a channel is led to as it is now; since `alerting_since` where it isn't listed.
+    #[serde(default)]
+    pub channels_since: BTreeMap<String, WallTime>,
     /// What is to be sent, by the index of the entry that queued it; gone when it is settled.
     #[serde(default)]
     pub messages: BTreeMap<u64, Message>,

@@ -60,11 +60,14 @@ pub struct Notification {
     #[serde(default)]
     pub told_at: Option<WallTime>,
     pub sent_at: Option<WallTime>,
+    /// When its latest message was settled, delivered or not.
+    #[serde(default)]
+    pub settled_at: Option<WallTime>,
     pub by: Option<NodeId>,
     pub reason: String,
     /// An attempt was cut off in the middle and the channel has no key to tell the provider so.
     pub maybe_repeated: bool,
-    /// Some attempt's result never became known: it may have been delivered.
+    /// Some attempt's result never became known, so that it may have been delivered; or some recipients have it.
     pub uncertain: bool,
 }
 
@@ -94,7 +97,7 @@ pub struct Message {
     pub reason: String,
     /// An attempt was cut off in the middle and the channel has no key to tell the provider so.
     pub maybe_repeated: bool,
-    /// Some attempt's result never became known: it may have been delivered.
+    /// Some attempt's result never became known, so that it may have been delivered; or some recipients have it.
     pub uncertain: bool,
 }
 

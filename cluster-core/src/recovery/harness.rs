@@ -51,6 +51,8 @@ pub(crate) struct Play {
     pub for_good: bool,
     pub asks_for_silence: Option<u64>,
     pub commits: bool,
+    /// How far hosts' clocks are ahead.
+    pub clock_ahead: u64,
     pub trace: Vec<String>,
     /// What providers got: "CHANNEL PHASE SUMMARY", and "; PHASE SUMMARY" for each further alert.
     pub told: Vec<String>,
@@ -69,7 +71,7 @@ pub(crate) struct Got {
 
 #[derive(Clone, Debug)]
 enum Happens {
-    Commit(Body),
+    Commit(Body, WallTime),
     Promise(NodeId, LeaseEpoch),
     Report(NodeId, String, u32, Generation, Report),
     Answer { message: u64, attempt: u32, outcome: SendOutcome },
@@ -99,6 +101,7 @@ impl Play {
             for_good: false,
             asks_for_silence: None,
             commits: true,
+            clock_ahead: 0,
             trace: Vec::new(),
             told: Vec::new(),
             got: Vec::new(),
@@ -139,12 +142,17 @@ impl Play {
     }
 
     pub fn commit(&mut self, body: Body) -> Reply {
+        self.commit_at(body, WallTime(0))
+    }
+
+    /// As of then, or of the hosts' clocks if they are later.
+    fn commit_at(&mut self, body: Body, as_of: WallTime) -> Reply {
         let at = LogId { term: self.term, index: self.ledger.applied.index + 1 };
         let command = Command {
             level: FEATURE_LEVEL,
             actor: "node:n1".to_owned(),
             request: RequestId(0),
-            proposed_at: WallTime(WALL + self.now),
+            proposed_at: as_of.max(WallTime(WALL + self.now + self.clock_ahead)),
             body: body.clone(),
         };
         let reply = self.ledger.apply(at, &command).expect("a level that this build knows");
@@ -257,10 +265,10 @@ impl Play {
 
     fn happen(&mut self, happens: Happens) {
         match happens {
-            Happens::Commit(body) if self.commits => {
-                self.commit(body);
+            Happens::Commit(body, at) if self.commits => {
+                self.commit_at(body, at);
             }
-            Happens::Commit(_) => {}
+            Happens::Commit(..) => {}
             Happens::Promise(voter, epoch) => {
                 let holder = self.ledger.revocations.get(&epoch).map(|revocation| revocation.node);
                 let ends = holder.and_then(|node| self.last_ack.get(&node)).copied().unwrap_or(0) + LEASE;
@@ -295,7 +303,9 @@ impl Play {
         self.alerting.step(now, &view, alerting, &mut told);
         for effect in decided {
             match effect {
-                Effect::Propose(body) => self.queue.push((self.now + COMMIT, Happens::Commit(body))),
+                Effect::Propose(body) => {
+                    self.queue.push((self.now + COMMIT, Happens::Commit(body, WallTime(0))));
+                }
                 Effect::AskPromises { epoch, voters, .. } => {
                     for voter in voters {
                         if !self.mute_voters.contains(&voter) && !self.off.contains(&voter) {
@@ -307,8 +317,8 @@ impl Play {
         }
         for effect in told {
             match effect {
-                alerting::Effect::Propose(body) => {
-                    self.queue.push((self.now + COMMIT, Happens::Commit(body)))
+                alerting::Effect::Propose(body, at) => {
+                    self.queue.push((self.now + COMMIT, Happens::Commit(body, at)));
                 }
                 alerting::Effect::Send { message, attempt, .. } => self.send(message, attempt),
                 alerting::Effect::Keep { channel, alerts } => {
@@ -331,7 +341,8 @@ impl Play {
         let after = self.answers_after.get(&channel).copied().unwrap_or(20);
         let outcome = if self.refuses.contains(&channel) {
             let after_ms = self.asks_for_silence;
-            SendOutcome::Failed { reason: "refused".to_owned(), retry: !self.for_good, after_ms }
+            let (reason, retry) = ("refused".to_owned(), !self.for_good);
+            SendOutcome::Failed { reason, retry, after_ms, heard: false }
         } else {
             self.told.push(format!("{channel} {}", told.join("; ")));
             self.got.push(Got { at: self.now, id, message });

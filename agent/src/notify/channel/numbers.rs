@@ -51,6 +51,7 @@ pub fn settle(outcomes: Vec<(String, Result<(), Refused>)>) -> Result<String, Re
         reason: format!("{told} of {all} numbers accepted; not {}", named.join("; ")),
         retry: told == 0 && failed.iter().any(|(_, why)| why.retry),
         after: failed.iter().filter_map(|(_, why)| why.after).max(),
+        heard: told > 0,
     })
 }
 
@@ -79,8 +80,9 @@ mod tests {
         assert_eq!(of(vec![Ok(()), Ok(())]).unwrap(), "2 of 2 numbers accepted");
         let some = of(vec![Ok(()), busy()]).unwrap_err();
         assert_eq!((some.reason.as_str(), some.retry), ("1 of 2 numbers accepted; not +1: busy", false));
+        assert!(some.heard, "the other hears of the end");
         let none = of(vec![busy(), Err(Refused::for_good("no such number"))]).unwrap_err();
-        assert!(none.retry, "{none}");
+        assert!(none.retry && !none.heard, "{none}");
         assert!(!of(vec![Err(Refused::for_good("no such number"))]).unwrap_err().retry);
         let many = of((0..30).map(|_| busy()).collect()).unwrap_err();
         assert!(many.reason.ends_with("and 20 more"), "{many}");

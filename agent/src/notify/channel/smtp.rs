@@ -152,7 +152,8 @@ async fn transact(
     }
     // The others have it: nothing is repeated, and who hasn't is named.
     let told = config.to.len() - refused.len();
-    Err(Refused::for_good(format!("{told} of {} got it; {}", config.to.len(), listed(&refused))))
+    let reason = format!("{told} of {} got it; {}", config.to.len(), listed(&refused));
+    Err(Refused { heard: true, ..Refused::for_good(reason) })
 }
 
 /// Reads the host's certificates, or the channel's own authority.

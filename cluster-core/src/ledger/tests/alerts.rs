@@ -122,6 +122,33 @@ fn what_a_channel_brings_along_is_bounded_and_its_secrets_stay_hidden() {
 }
 
 #[test]
+fn what_some_channel_wasnt_told_of_is_kept_for_a_while_after_its_end() {
+    let mut script = Script::with(&["n1"]);
+    script.ok(alerting(&["hook", "screen"]));
+    script.ok(raised("first"));
+    let first = script.ledger.applied.index;
+    script.ok(Body::MessageQueued {
+        channel: "hook".into(),
+        told: vec![(first, Phase::Firing)],
+        incident: first,
+        why: Why::First,
+    });
+    let message = script.ledger.applied.index;
+    script.ok(Body::MessageIntended { message, attempt: 1, term: 1, send_within_ms: 5_000 });
+    let reason = "refused".to_owned();
+    let outcome = SendOutcome::Failed { reason, retry: false, after_ms: None, heard: false };
+    script.ok(Body::MessageDone { message, attempt: 1, by: id("n1"), outcome });
+    script.ok(ended("first"));
+    for n in 1..ALERTS_MAX {
+        script.ok(raised(&format!("alert {n}")));
+    }
+    assert_eq!(script.refused(raised("one more")), "TOO_MANY_ALERTS", "the screen may yet be told");
+    script.now_ms += 10 * 60 * 1_000;
+    script.ok(raised("one more"));
+    assert!(!script.ledger.alerts.contains_key(&first));
+}
+
+#[test]
 fn alerts_are_bounded_and_those_that_fire_are_kept() {
     let mut script = Script::new();
     script.ok(raised("first"));

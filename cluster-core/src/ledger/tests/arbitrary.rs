@@ -152,6 +152,7 @@ fn outcome() -> impl Strategy<Value = SendOutcome> {
         reason: "no".to_owned(),
         retry,
         after_ms: None,
+        heard: !retry,
     });
     prop_oneof![Just(SendOutcome::Sent), failed]
 }

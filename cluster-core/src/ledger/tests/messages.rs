@@ -17,7 +17,7 @@ fn firing(channels: &[&str]) -> (Script, u64) {
 }
 
 fn failed(retry: bool) -> SendOutcome {
-    SendOutcome::Failed { reason: "refused".to_owned(), retry, after_ms: None }
+    SendOutcome::Failed { reason: "refused".to_owned(), retry, after_ms: None, heard: false }
 }
 
 fn queued(channel: &str, alert: u64, phase: Phase, why: Why) -> Body {
@@ -209,7 +209,11 @@ fn a_channel_is_remembered_as_it_fares() {
     for attempt in 1..=3 {
         script.ok(intended(message, attempt));
         let after_ms = (attempt == 2).then_some(u64::MAX);
-        script.ok(done(message, attempt, SendOutcome::Failed { reason: "no".into(), retry: true, after_ms }));
+        script.ok(done(
+            message,
+            attempt,
+            SendOutcome::Failed { reason: "no".into(), retry: true, after_ms, heard: false },
+        ));
     }
     let pace = &script.ledger.paces["hook"];
     assert_eq!((pace.attempts.len(), pace.failed_in_a_row), (2, 3));
@@ -221,6 +225,42 @@ fn a_channel_is_remembered_as_it_fares() {
 }
 
 #[test]
+fn who_heard_though_others_did_not_is_told_of_the_end() {
+    let (mut script, alert) = firing(&["hook"]);
+    let message = script.queue("hook", alert, Firing);
+    script.ok(intended(message, 1));
+    let reason = "4 of 5 numbers accepted".to_owned();
+    script.ok(done(message, 1, SendOutcome::Failed { reason, retry: false, after_ms: None, heard: true }));
+    let told = script.notification(alert, "hook", Firing);
+    assert!(told.state == NotificationState::Failed && told.was_heard());
+    script.ok(ended("node:n1"));
+    script.tell("hook", alert, Resolved);
+}
+
+#[test]
+fn whether_an_incident_is_open_is_found_when_its_message_is_sent() {
+    let (mut script, first) = firing(&["hook"]);
+    script.tell("hook", first, Firing);
+    script.ok(raised("node:n2"));
+    let second = script.ledger.applied.index;
+    let news = Body::MessageQueued {
+        channel: "hook".into(),
+        told: vec![(second, Firing)],
+        incident: first,
+        why: Why::News,
+    };
+    script.ok(news);
+    let news = script.ledger.applied.index;
+    script.ok(ended("node:n1"));
+    let over = script.queue("hook", first, Resolved);
+    assert!(script.ledger.messages[&over].open);
+    script.ok(intended(news, 1));
+    script.ok(done(news, 1, failed(false)));
+    script.ok(intended(over, 1));
+    assert!(!script.ledger.messages[&over].open, "nobody will ever hear of the second");
+}
+
+#[test]
 fn a_removed_channel_gets_nothing_more() {
     let (mut script, alert) = firing(&["hook", "screen"]);
     let message = script.queue("hook", alert, Firing);
@@ -228,10 +268,23 @@ fn a_removed_channel_gets_nothing_more() {
     script.ok(intended(message, 1));
     script.ok(alerting(&["screen"]));
     let hook = script.notification(alert, "hook", Firing);
-    assert_eq!((hook.state, hook.uncertain), (NotificationState::Suppressed, true));
+    assert_eq!((hook.state, hook.uncertain), (NotificationState::Failed, true));
     assert_eq!(script.notification(alert, "screen", Firing).state, NotificationState::Pending);
     assert_eq!(script.refused(intended(message, 2)), "NOT_FOUND");
     assert_eq!(script.refused(done(message, 1, SendOutcome::Sent)), "NOT_FOUND");
+}
+
+#[test]
+fn who_was_told_before_a_channel_was_removed_is_told_of_the_end_when_it_is_back() {
+    let (mut script, alert) = firing(&["hook"]);
+    script.tell("hook", alert, Firing);
+    let of = script.notification(alert, "hook", Firing).message;
+    script.ok(queued("hook", alert, Firing, Why::Repeat { of }));
+    script.ok(alerting(&["screen"]));
+    assert_eq!(script.notification(alert, "hook", Firing).state, NotificationState::Sent);
+    script.ok(ended("node:n1"));
+    script.ok(alerting(&["hook"]));
+    script.tell("hook", alert, Resolved);
 }
 
 #[test]
