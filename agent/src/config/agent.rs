@@ -64,6 +64,8 @@ pub struct Listen {
     pub advertise: String,
     /// Default: `127.0.0.1:7401`.
     pub http: SocketAddr,
+    /// Whether other hosts may post alerts to `http`, where nobody is asked who they are. Default: no.
+    pub alerts: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,7 +250,7 @@ fn listen(read: &Reader<'_>, may_leave_loopback: bool) -> Result<Listen, ConfigE
         }
         None => grpc.to_string(),
     };
-    Ok(Listen { grpc, advertise, http })
+    Ok(Listen { grpc, advertise, http, alerts: read.switch("listen.alerts") })
 }
 
 fn socket(read: &Reader<'_>, key: &'static str, default: &str) -> Result<SocketAddr, ConfigError> {

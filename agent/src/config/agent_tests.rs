@@ -50,6 +50,7 @@ fn nothing_set_is_a_cluster_of_one_on_loopback() {
     assert_eq!(config.listen.grpc.to_string(), "127.0.0.1:7400");
     assert_eq!(config.listen.advertise, "127.0.0.1:7400");
     assert_eq!(config.listen.http.to_string(), "127.0.0.1:7401");
+    assert!(!config.listen.alerts);
     assert_eq!(config.join, Join { seeds: vec![], expect: Some(1) });
     assert_eq!(config.profile.name, "lan");
     assert_eq!((config.agent_timeout_ms, config.drain_when_sick), (60_000, false));
@@ -79,6 +80,7 @@ fn every_documented_key_is_read() {
             grpc = "10.0.0.1:7400"
             advertise = "web-1.example:7400"
             http = "127.0.0.1:7501"
+            alerts = true
             [join]
             seeds = ["10.0.0.1:7400", "web-2.example:7400"]
             expect = 3
@@ -97,6 +99,7 @@ fn every_documented_key_is_read() {
     assert_eq!(config.profile.name, "wan");
     assert_eq!((config.agent_timeout_ms, config.drain_when_sick), (300_000, true));
     assert_eq!(config.listen.advertise, "web-1.example:7400");
+    assert!(config.listen.alerts);
     assert_eq!(config.join.seeds.len(), 2);
     assert_eq!(config.join.expect, Some(3));
     assert!(config.tls.is_some());

@@ -37,6 +37,7 @@ const KEYS: &[(&str, Shape)] = &[
     ("listen.grpc", Shape::Text),
     ("listen.advertise", Shape::Text),
     ("listen.http", Shape::Text),
+    ("listen.alerts", Shape::Switch),
     ("join.seeds", Shape::List),
     ("join.expect", Shape::Number),
     ("tls.ca", Shape::Text),

@@ -293,7 +293,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     });
     tasks.spawn(serve::sense(dir.path.clone(), sensing));
     let (stop_tx, stop) = watch::channel(false);
-    serve::http(&mut tasks, http, shared.clone(), pulse, stop.clone());
+    serve::http(&mut tasks, http, shared.clone(), pulse, config.listen.alerts, stop.clone());
     serve::grpc(&mut tasks, grpc, tls.as_ref(), handler, &shared, stop.clone());
     serve::signals(&mut tasks, stop_tx);
     tracing::info!(node = %identity.node, name = identity.name, address = identity.address, "the agent runs");

@@ -10,6 +10,7 @@
 mod calendar;
 mod condition;
 mod config;
+mod expiry;
 mod groups;
 mod hours;
 mod keep;
@@ -28,6 +29,8 @@ mod tests_agents;
 mod tests_crashes;
 #[cfg(test)]
 mod tests_pipeline;
+#[cfg(test)]
+mod tests_posted;
 mod text;
 
 pub use condition::{Condition, VARIABLES};
@@ -39,10 +42,11 @@ use crate::{
     ids::NodeId,
     ledger::{Body, SendOutcome},
     recovery::View,
-    time::Instant,
+    time::{Instant, WallTime},
 };
 use calendar::Calendar;
 use core::time::Duration;
+use expiry::Expiry;
 use keep::Keep;
 use outbox::Outbox;
 use pipeline::Pipeline;
@@ -57,6 +61,7 @@ pub const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
 pub struct Alerting {
     calendar: Calendar,
     rules: Rules,
+    expiry: Expiry,
     pipeline: Pipeline,
     outbox: Outbox,
     keep: Keep,
@@ -105,6 +110,7 @@ impl Alerting {
         Self {
             calendar: Calendar::default(),
             rules: Rules::default(),
+            expiry: Expiry::new(now),
             pipeline: Pipeline::default(),
             outbox: Outbox::new(me, term, now),
             keep: Keep::new(now),
@@ -122,17 +128,17 @@ impl Alerting {
             }
         }
         let wall = self.calendar.at(now, view.ledger.clock);
-        self.alerts(now, view, effects);
+        self.alerts(now, wall, view, effects);
         self.pipeline.step(now, wall, view.ledger, effects);
         self.outbox.step(now, wall, view.ledger, effects);
         self.keep.step(now, view.ledger, effects);
     }
 
-    fn alerts(&mut self, now: Instant, view: &View<'_>, effects: &mut Vec<Effect>) {
+    fn alerts(&mut self, now: Instant, wall: WallTime, view: &View<'_>, effects: &mut Vec<Effect>) {
         self.proposed.retain(|_, at| now.since(*at) < PROPOSE_AGAIN);
         let mut wanted = BTreeSet::new();
         let changes = self.rules.step(now, view);
-        for (key, body) in changes {
+        for (key, body) in changes.into_iter().chain(self.expiry.step(now, wall, view.ledger)) {
             let change = if matches!(body, Body::AlertEnded { .. }) { Change::End } else { Change::Raise };
             let key = (key, change);
             if !self.proposed.contains_key(&key) {
