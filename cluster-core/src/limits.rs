@@ -75,6 +75,8 @@ pub const COMPARED_LABELS_MAX: usize = 16;
 pub const CONDITION_BYTES: usize = 2_048;
 /// Waits, intervals and rates of alerting; longer ones are refused.
 pub const ALERTING_WAIT_MAX_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
+/// How often a watchdog may expect a sign of life; others are refused.
+pub const WATCHDOG_EVERY_MS: core::ops::RangeInclusive<u64> = 10_000..=60 * 60 * 1_000;
 /// Attempts that a channel's rate may count; more are refused.
 pub const RATE_MESSAGES_MAX: u32 = 1_000;
 /// Alerts that one message tells; the others are told by the next.

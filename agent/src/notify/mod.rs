@@ -16,6 +16,7 @@ pub(crate) mod sign;
 #[cfg(test)]
 mod stand_in;
 mod tester;
+pub mod watchdog;
 pub mod words;
 
 pub use tester::Tester;

@@ -32,6 +32,7 @@ mod tests_pipeline;
 #[cfg(test)]
 mod tests_posted;
 mod text;
+mod watchdog;
 
 pub use condition::{Condition, VARIABLES};
 pub use config::{check, check_matcher};
@@ -40,7 +41,7 @@ pub use notice::{NOTICE_VERSION, Notice, message_id};
 
 use crate::{
     ids::NodeId,
-    ledger::{Body, SendOutcome},
+    ledger::{Body, SecretRef, SendOutcome},
     recovery::View,
     time::{Instant, WallTime},
 };
@@ -52,6 +53,7 @@ use outbox::Outbox;
 use pipeline::Pipeline;
 use rules::Rules;
 use std::collections::{BTreeMap, BTreeSet};
+use watchdog::Watchdog;
 
 /// A proposal that the ledger doesn't show after this long is made again. The ledger refuses the second of two.
 pub const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
@@ -65,6 +67,7 @@ pub struct Alerting {
     pipeline: Pipeline,
     outbox: Outbox,
     keep: Keep,
+    watchdog: Watchdog,
     /// Raising and ending under way, by deduplication key.
     proposed: BTreeMap<(String, Change), Instant>,
 }
@@ -99,6 +102,9 @@ pub enum Effect {
         channel: String,
         alerts: Vec<u64>,
     },
+    /// Confirm the leadership, then ask for this URL, so that who watches over the alerting hears that it lives. Nothing is
+    /// to be answered or repeated.
+    SignOfLife(SecretRef),
     /// Something of the configuration can't be used: for the log.
     Warn(String),
 }
@@ -114,6 +120,7 @@ impl Alerting {
             pipeline: Pipeline::default(),
             outbox: Outbox::new(me, term, now),
             keep: Keep::new(now),
+            watchdog: Watchdog::default(),
             proposed: BTreeMap::new(),
         }
     }
@@ -132,6 +139,7 @@ impl Alerting {
         self.pipeline.step(now, wall, view.ledger, effects);
         self.outbox.step(now, wall, view.ledger, effects);
         self.keep.step(now, view.ledger, effects);
+        self.watchdog.step(now, view.ledger, effects);
     }
 
     fn alerts(&mut self, now: Instant, wall: WallTime, view: &View<'_>, effects: &mut Vec<Effect>) {

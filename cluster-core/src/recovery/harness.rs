@@ -316,6 +316,7 @@ impl Play {
                 alerting::Effect::Keep { channel, alerts } => {
                     self.say(format!("keep {channel}: {} alerts", alerts.len()));
                 }
+                alerting::Effect::SignOfLife(_) => self.say("sign of life".to_owned()),
                 alerting::Effect::Warn(what) => self.say(format!("warn: {what}")),
             }
         }
