@@ -43,8 +43,10 @@ const KEYS: &[(&str, Shape)] = &[
     ("tls.ca", Shape::Text),
     ("tls.cert", Shape::Text),
     ("tls.key", Shape::Text),
+    ("last_resort.command", Shape::List),
+    ("last_resort.file", Shape::Text),
 ];
-const TABLES: &[&str] = &["listen", "join", "tls"];
+const TABLES: &[&str] = &["listen", "join", "tls", "last_resort"];
 
 /// Variables that are no settings of the agent, though their names begin like one.
 const OTHER_VARIABLES: &[&str] = &[

@@ -13,6 +13,7 @@ mod identity;
 mod input;
 mod instances;
 mod join;
+mod last_resort;
 mod leader;
 mod lease;
 mod leave;
@@ -283,6 +284,11 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         proposer,
         instances,
         lease,
+        last_resort: last_resort::LastResort::new(
+            config.last_resort.clone(),
+            identity.name.clone(),
+            identity.cluster_name.clone(),
+        ),
         prober,
         ear: ears,
         live: live_tx,

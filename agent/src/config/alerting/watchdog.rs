@@ -14,9 +14,10 @@ use cluster_core::{
 };
 
 const EVERY_MS: u64 = 60_000;
+pub(super) const KEYS: [&str; 2] = ["url", "every"];
 
 pub(super) fn read(section: &Section<'_>) -> Result<Watchdog, FileError> {
-    section.only(&["url", "every"], &[])?;
+    section.only(&KEYS, &[])?;
     let Some(url) = secret(section, "url")? else {
         return Err(section.wrong("has no url; add url = { file = \"/path\" }"));
     };
