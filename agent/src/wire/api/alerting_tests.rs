@@ -68,7 +68,7 @@ fn everything() -> AlertingConfig {
             Route { group_by: Some(Vec::new()), ..Route::to(vec!["oncall".into()]) },
             Route::to(vec!["backup".into()]),
         ],
-        inhibits: vec![Inhibit { source: "a".into(), target: "b".into(), equal: vec!["node".into()] }],
+        inhibits: vec![Inhibit { source: "true".into(), target: "false".into(), equal: vec!["node".into()] }],
         schedules: [("office".to_owned(), office), ("night".to_owned(), night)].into(),
         maintenances: vec![
             Maintenance {
