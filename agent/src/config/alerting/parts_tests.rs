@@ -279,7 +279,7 @@ fn a_route_or_an_inhibition_can_be_wrong() {
         ),
         (
             "[watchdog]\nurl = \"http://x\"\nevery = \"9s\"".to_owned(),
-            "a.toml:3: watchdog.every: \"9s\" is out of range; use 10s to 1h",
+            "a.toml:3: watchdog.every: \"9s\" is out of range; use 10000ms to 3600s",
         ),
         (
             "[[inhibit]]\nsource = \"a\"\ntarget = \"b\"\n".repeat(65),
