@@ -59,8 +59,18 @@ pub const SPECS_PER_APPLY: usize = 1_000;
 pub const HTTP_REQUESTS: usize = 64;
 /// Nothing that is served over HTTP takes longer.
 pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// A larger body is refused: nothing that is served reads one.
+/// A larger body is refused; only posted alerts have one that is read.
 pub const HTTP_BODY_BYTES: usize = 64 * 1024;
+/// A larger list of posted alerts is refused (413).
+pub const ALERT_BODY_BYTES: usize = 1024 * 1024;
+/// Alerts of one post; more are refused (400). Prometheus posts up to 256 at once.
+pub const ALERTS_PER_POST: usize = cluster_core::limits::POSTED_AT_ONCE_MAX;
+/// A posted alert's label; the rest is cut off.
+pub const ALERT_LABEL_BYTES: usize = 1_024;
+/// A posted alert that doesn't say when it ends lasts so long; whoever posts does so again before.
+pub const ALERT_LASTS: Duration = Duration::from_secs(5 * 60);
+/// Entries of one post that are written at once.
+pub const ALERT_ENTRIES_IN_FLIGHT: usize = 32;
 /// `/healthz` fails when the agent's loop has not turned for so long.
 pub const LOOP_STALLED_AFTER: Duration = Duration::from_secs(3);
 /// `/readyz` fails when the ledger here is so many committed entries behind.

@@ -51,6 +51,12 @@ pub const ENVIRONMENT_BYTES: usize = 65_536;
 
 /// Alerts kept; at the limit the oldest that is over and settled goes, and if there is none a new one is refused.
 pub const ALERTS_MAX: usize = 4_096;
+/// Posted alerts that fire at once; more are refused, so that the cluster's own find room.
+pub const POSTED_ALERTS_MAX: usize = 1_024;
+/// Posted alerts that one entry extends; more are refused.
+pub const POSTED_AT_ONCE_MAX: usize = 512;
+/// How long a posted alert may last without being extended; longer is cut to it.
+pub const POSTED_LASTS_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Channels and routes of the alerting configuration; more are refused.
 pub const CHANNELS_MAX: usize = 64;
 pub const ROUTES_MAX: usize = 64;
@@ -69,6 +75,8 @@ pub const COMPARED_LABELS_MAX: usize = 16;
 pub const CONDITION_BYTES: usize = 2_048;
 /// Waits, intervals and rates of alerting; longer ones are refused.
 pub const ALERTING_WAIT_MAX_MS: u64 = 31 * 24 * 60 * 60 * 1_000;
+/// How often a watchdog may expect a sign of life; others are refused.
+pub const WATCHDOG_EVERY_MS: core::ops::RangeInclusive<u64> = 10_000..=60 * 60 * 1_000;
 /// Attempts that a channel's rate may count; more are refused.
 pub const RATE_MESSAGES_MAX: u32 = 1_000;
 /// Alerts that one message tells; the others are told by the next.

@@ -52,6 +52,7 @@ pub struct AgentConfig {
     pub listen: Listen,
     pub join: Join,
     pub tls: Option<TlsFiles>,
+    pub last_resort: LastResort,
     /// One node, in memory.
     pub dev: bool,
 }
@@ -64,6 +65,8 @@ pub struct Listen {
     pub advertise: String,
     /// Default: `127.0.0.1:7401`.
     pub http: SocketAddr,
+    /// Whether other hosts may post alerts to `http`, where nobody is asked who they are. Default: no.
+    pub alerts: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +75,15 @@ pub struct Join {
     pub seeds: Vec<String>,
     /// How many agents founding waits for. `None`: joins, never founds. Without seeds and when nothing is set: 1.
     pub expect: Option<u32>,
+}
+
+/// How a host that is cut off says so, besides on its console. Default: not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastResort {
+    /// A program and its arguments; reads the JSON.
+    pub command: Vec<String>,
+    /// Absolute; gets a line of JSON each time.
+    pub file: Option<String>,
 }
 
 /// What the configuration depends on besides the file.
@@ -126,6 +138,7 @@ fn build(read: &Reader<'_>, context: &Context) -> Result<AgentConfig, ConfigErro
         listen: listen(read, insecure || tls.is_some())?,
         join: join(read, context.dev)?,
         tls,
+        last_resort: last_resort(read)?,
         dev: context.dev,
     };
     Ok(config)
@@ -248,7 +261,7 @@ fn listen(read: &Reader<'_>, may_leave_loopback: bool) -> Result<Listen, ConfigE
         }
         None => grpc.to_string(),
     };
-    Ok(Listen { grpc, advertise, http })
+    Ok(Listen { grpc, advertise, http, alerts: read.switch("listen.alerts") })
 }
 
 fn socket(read: &Reader<'_>, key: &'static str, default: &str) -> Result<SocketAddr, ConfigError> {
@@ -288,6 +301,22 @@ fn join(read: &Reader<'_>, dev: bool) -> Result<Join, ConfigError> {
         _ => None,
     };
     Ok(Join { seeds, expect })
+}
+
+fn last_resort(read: &Reader<'_>) -> Result<LastResort, ConfigError> {
+    let command = match read.value("last_resort.command") {
+        Some(Value::List(command)) if command.first().is_none_or(String::is_empty) => {
+            let what = "it names no program; write one like [\"/usr/local/bin/ring\"]".to_owned();
+            return Err(read.refuse("last_resort.command", what));
+        }
+        Some(Value::List(command)) => command.clone(),
+        _ => Vec::new(),
+    };
+    let file = read.checked("last_resort.file", |file| match file.starts_with('/') {
+        true => Ok(()),
+        false => Err(format!("\"{file}\" is relative; give a path that begins with \"/\"")),
+    })?;
+    Ok(LastResort { command, file })
 }
 
 /// The merged settings, and who to blame for each.

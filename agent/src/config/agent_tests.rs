@@ -50,6 +50,7 @@ fn nothing_set_is_a_cluster_of_one_on_loopback() {
     assert_eq!(config.listen.grpc.to_string(), "127.0.0.1:7400");
     assert_eq!(config.listen.advertise, "127.0.0.1:7400");
     assert_eq!(config.listen.http.to_string(), "127.0.0.1:7401");
+    assert!(!config.listen.alerts);
     assert_eq!(config.join, Join { seeds: vec![], expect: Some(1) });
     assert_eq!(config.profile.name, "lan");
     assert_eq!((config.agent_timeout_ms, config.drain_when_sick), (60_000, false));
@@ -79,6 +80,7 @@ fn every_documented_key_is_read() {
             grpc = "10.0.0.1:7400"
             advertise = "web-1.example:7400"
             http = "127.0.0.1:7501"
+            alerts = true
             [join]
             seeds = ["10.0.0.1:7400", "web-2.example:7400"]
             expect = 3
@@ -86,6 +88,9 @@ fn every_documented_key_is_read() {
             ca = "{pem}"
             cert = "{pem}"
             key = "{pem}"
+            [last_resort]
+            command = ["ring", "--loud"]
+            file = "/var/log/holdfast-cut-off.jsonl"
             "#
         ),
         &[],
@@ -97,6 +102,10 @@ fn every_documented_key_is_read() {
     assert_eq!(config.profile.name, "wan");
     assert_eq!((config.agent_timeout_ms, config.drain_when_sick), (300_000, true));
     assert_eq!(config.listen.advertise, "web-1.example:7400");
+    assert!(config.listen.alerts);
+    let command = vec!["ring".to_owned(), "--loud".to_owned()];
+    let file = Some("/var/log/holdfast-cut-off.jsonl".to_owned());
+    assert_eq!(config.last_resort, LastResort { command, file });
     assert_eq!(config.join.seeds.len(), 2);
     assert_eq!(config.join.expect, Some(3));
     assert!(config.tls.is_some());
@@ -225,4 +234,17 @@ fn dev_is_alone_and_in_a_directory_of_its_own() {
     assert_eq!(config.join, Join { seeds: vec![], expect: Some(1) });
     assert_eq!(config.profile.name, "local");
     assert!(config.data_dir.is_absolute());
+}
+
+#[test]
+fn a_last_resort_that_leads_nowhere_is_refused() {
+    assert_eq!(with("", &[], &[]).config().last_resort, LastResort::default());
+    assert_eq!(
+        complaint("[last_resort]\ncommand = []"),
+        "F:2: last_resort.command: it names no program; write one like [\"/usr/local/bin/ring\"]"
+    );
+    assert_eq!(
+        complaint("[last_resort]\nfile = \"said.jsonl\""),
+        "F:2: last_resort.file: \"said.jsonl\" is relative; give a path that begins with \"/\""
+    );
 }

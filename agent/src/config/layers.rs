@@ -37,13 +37,16 @@ const KEYS: &[(&str, Shape)] = &[
     ("listen.grpc", Shape::Text),
     ("listen.advertise", Shape::Text),
     ("listen.http", Shape::Text),
+    ("listen.alerts", Shape::Switch),
     ("join.seeds", Shape::List),
     ("join.expect", Shape::Number),
     ("tls.ca", Shape::Text),
     ("tls.cert", Shape::Text),
     ("tls.key", Shape::Text),
+    ("last_resort.command", Shape::List),
+    ("last_resort.file", Shape::Text),
 ];
-const TABLES: &[&str] = &["listen", "join", "tls"];
+const TABLES: &[&str] = &["listen", "join", "tls", "last_resort"];
 
 /// Variables that are no settings of the agent, though their names begin like one.
 const OTHER_VARIABLES: &[&str] = &[

@@ -11,7 +11,7 @@ pub mod names;
 pub mod nearest;
 pub mod workload;
 
-pub use agent::{AgentConfig, Context, Join, Listen, load, load_from};
+pub use agent::{AgentConfig, Context, Join, LastResort, Listen, load, load_from};
 pub use document::{FileError, read};
 pub use layers::{ConfigError, FlagValue, Origin};
 

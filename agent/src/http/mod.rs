@@ -1,14 +1,20 @@
-//! HTTP for probes and scrapers: is the process alive, can it answer, how is the cluster.
+//! HTTP for probes and scrapers: is the process alive, can it answer, how is the cluster. And for systems that post
+//! their alerts, as to an Alertmanager.
 //!
-//! Not here: the API (gRPC), and anything that changes something.
+//! Not here: the API (gRPC), and anything else that changes something.
 
+mod alerts;
 mod metrics;
+mod posted;
 mod process;
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    limits::{HTTP_BODY_BYTES, HTTP_REQUEST_TIMEOUT, HTTP_REQUESTS, LEDGER_BEHIND, LOOP_STALLED_AFTER},
+    limits::{
+        ALERT_BODY_BYTES, HTTP_BODY_BYTES, HTTP_REQUEST_TIMEOUT, HTTP_REQUESTS, LEDGER_BEHIND,
+        LOOP_STALLED_AFTER,
+    },
     shared::Shared,
 };
 use axum::{
@@ -17,11 +23,12 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -32,8 +39,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const POINTER: &str =
-    "Holdfast. Here: /healthz /readyz /metrics. The rest: `holdfast status`, `holdfast --help`.\n";
+const POINTER: &str = "Holdfast. Here: /healthz /readyz /metrics /api/v2/alerts. The rest: `holdfast status`, `holdfast --help`.\n";
 
 /// The agent's loop says here that it still turns.
 #[derive(Debug)]
@@ -67,15 +73,23 @@ struct Agent {
     shared: Arc<Shared>,
     pulse: Arc<Pulse>,
     room: Arc<Semaphore>,
+    alerts_from_anywhere: bool,
 }
 
-pub fn router(shared: Arc<Shared>, pulse: Arc<Pulse>) -> Router {
-    let agent = Agent { shared, pulse, room: Arc::new(Semaphore::new(HTTP_REQUESTS)) };
+/// `alerts_from_anywhere`: whether other hosts may post alerts, too.
+pub fn router(shared: Arc<Shared>, pulse: Arc<Pulse>, alerts_from_anywhere: bool) -> Router {
+    let room = Arc::new(Semaphore::new(HTTP_REQUESTS));
+    let agent = Agent { shared, pulse, room, alerts_from_anywhere };
+    let posting = post(alerts::post).layer(DefaultBodyLimit::max(ALERT_BODY_BYTES));
     Router::new()
         .route("/", get(async || text(StatusCode::OK, POINTER)))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/api/v2/alerts", posting)
+        .route("/api/v2/status", get(alerts::status))
+        .route("/-/healthy", get(healthz))
+        .route("/-/ready", get(readyz))
         .layer(middleware::from_fn_with_state(agent.clone(), bounded))
         .layer(DefaultBodyLimit::max(HTTP_BODY_BYTES))
         .with_state(agent)
@@ -90,7 +104,8 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
 /// So many requests at once, and each so long, and no longer.

@@ -10,7 +10,7 @@ use crate::{
 async fn get_from(agent: &TestAgent, path: &str) -> (u16, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}{path}", listener.local_addr().unwrap());
-    let router = router(Arc::clone(&agent.shared), Arc::default());
+    let router = router(Arc::clone(&agent.shared), Arc::default(), false);
     tokio::spawn(serve(listener, router, std::future::pending()));
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();

@@ -1,4 +1,4 @@
-//! HTTP as all channels need it: one POST out, one bounded answer back, and what an answer means where its provider
+//! HTTP as all channels need it: one request out, one bounded answer back, and what an answer means where its provider
 //! has no rules of its own.
 //!
 //! Not here: what stands in a request (a file a channel), and the deadline: dropping the future gives up.
@@ -6,7 +6,7 @@
 use super::Refused;
 use jiff::fmt::rfc2822;
 use reqwest::{
-    Certificate, Client, StatusCode, Url,
+    Certificate, Client, Method, StatusCode, Url,
     header::{DATE, HeaderMap, RETRY_AFTER},
     redirect::Policy,
 };
@@ -21,9 +21,10 @@ const AFTER_MAX: Duration = Duration::from_secs(3600);
 /// What is shorter is no secret, and hiding it would spoil other words.
 const SECRET_CHARS: usize = 8;
 
-/// Every provider wants POST.
+/// Every provider wants POST; only a watchdog is asked for its page.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
+    method: Method,
     /// Often holds a token, so it is never shown whole.
     pub url: String,
     pub headers: Vec<(String, String)>,
@@ -37,7 +38,12 @@ impl Request {
     pub fn post(url: impl Into<String>, body: impl Into<String>) -> Self {
         let url = url.into();
         let hidden = secret_parts(&url);
-        Self { url, headers: Vec::new(), body: body.into(), hidden }
+        Self { method: Method::POST, url, headers: Vec::new(), body: body.into(), hidden }
+    }
+
+    #[must_use]
+    pub fn get(url: impl Into<String>) -> Self {
+        Self { method: Method::GET, ..Self::post(url, "") }
     }
 
     #[must_use]
@@ -66,7 +72,7 @@ impl Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "POST to {}, {} bytes", host(&self.url), self.body.len())
+        write!(f, "{} to {}, {} bytes", self.method, host(&self.url), self.body.len())
     }
 }
 
@@ -145,7 +151,8 @@ pub async fn exchange(
 async fn send(request: &Request, ca: Option<&str>) -> Result<Answer, Refused> {
     let url = Url::parse(&request.url)
         .map_err(|cause| Refused::for_good(format!("the channel's url can't be used: {cause}")))?;
-    let mut prepared = client(&url, ca).await?.post(url).body(request.body.clone());
+    let mut prepared =
+        client(&url, ca).await?.request(request.method.clone(), url).body(request.body.clone());
     for (name, value) in &request.headers {
         prepared = prepared.header(name, value);
     }

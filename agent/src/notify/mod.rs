@@ -2,7 +2,7 @@
 //!
 //! Not here: what is worth telling, to whom, how often (cluster-core's `alerting`), and what the ledger keeps of it.
 
-mod body;
+pub(crate) mod body;
 pub mod channel;
 pub mod dispatch;
 pub mod fields;
@@ -12,10 +12,11 @@ pub mod message;
 pub mod phrases;
 pub mod preview;
 pub mod secret;
-mod sign;
+pub(crate) mod sign;
 #[cfg(test)]
 mod stand_in;
 mod tester;
+pub mod watchdog;
 pub mod words;
 
 pub use tester::Tester;

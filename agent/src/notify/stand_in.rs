@@ -7,7 +7,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri},
 };
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
@@ -23,6 +23,7 @@ use std::{
 
 #[derive(Clone, Debug)]
 pub struct Received {
+    pub method: String,
     pub path: String,
     /// As it came.
     pub raw_query: String,
@@ -76,6 +77,7 @@ pub async fn start(rules: impl Fn(&Received) -> Reply + Send + Sync + 'static) -
 
 async fn take(
     State((rules, all)): State<(Rules, Arc<Mutex<Vec<Received>>>)>,
+    method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -83,6 +85,7 @@ async fn take(
     let raw_query = uri.query().unwrap_or_default().to_owned();
     let whole = reqwest::Url::parse(&format!("http://x{uri}")).unwrap();
     let received = Received {
+        method: method.to_string(),
         path: uri.path().to_owned(),
         query: whole.query_pairs().into_owned().collect(),
         raw_query,

@@ -39,6 +39,8 @@ pub struct Instances {
     of_instance: BTreeMap<InstanceId, Key>,
     restarts: BTreeMap<Key, (Generation, u32)>,
     unconfined: BTreeSet<InstanceId>,
+    /// Ended with the lease, and not started again since.
+    cut_off: BTreeSet<Key>,
     /// Ends that were said again.
     retold: BTreeSet<(String, u32, Generation)>,
     /// What to start with, as the ledger last said.
@@ -69,6 +71,7 @@ impl Instances {
             of_instance: BTreeMap::new(),
             restarts: BTreeMap::new(),
             unconfined: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
             retold: BTreeSet::new(),
             specs: BTreeMap::new(),
             lease_ms: 0,
@@ -113,6 +116,18 @@ impl Instances {
         !self.slots.is_empty()
     }
 
+    /// What was ended with the lease and doesn't run again yet: the workload's name, or `NAME/INDEX` of several.
+    #[must_use]
+    pub fn cut_off(&self) -> BTreeSet<String> {
+        let single =
+            |name: &str| self.specs.get(name).is_some_and(|spec| spec.kind == ledger::Kind::Singleton);
+        let named = |(name, index): &Key| match single(name) {
+            true => name.clone(),
+            false => format!("{name}/{index}"),
+        };
+        self.cut_off.iter().map(named).collect()
+    }
+
     /// What the ledger wants of this node now.
     pub fn desire(&mut self, now: Instant, ledger: &Ledger) {
         self.lease_ms = ledger.cluster.as_ref().map_or(0, |c| c.settings.lease_ms);
@@ -149,6 +164,7 @@ impl Instances {
         });
         let slots = &self.slots;
         self.restarts.retain(|key, _| slots.contains_key(key));
+        self.cut_off.retain(|key| slots.contains_key(key));
     }
 
     /// Placed here and not to be run here: this node never started it, or has proven its end already. Said once.
@@ -180,6 +196,9 @@ impl Instances {
             }
             GuardEvent::Ended { instance, outcome, confirmed } => {
                 if let Some(key) = self.of_instance.get(&instance).cloned() {
+                    if matches!(outcome, Outcome::Ran { cause: Cause::Deadline, .. }) {
+                        self.cut_off.insert(key.clone());
+                    }
                     self.step(now, key, Event::GuardEnded { instance, outcome, confirmed });
                 } else if confirmed {
                     self.forget(instance);
@@ -223,6 +242,7 @@ impl Instances {
 
     fn start(&mut self, now: Instant, key: &Key, instance: InstanceId, placement: Placement) {
         self.of_instance.insert(instance, key.clone());
+        self.cut_off.remove(key);
         let failed = match self.specs.get(&key.0) {
             Some(spec) => {
                 let spec = self.guard_spec(spec, key.1, instance, placement);

@@ -13,6 +13,7 @@ mod identity;
 mod input;
 mod instances;
 mod join;
+mod last_resort;
 mod leader;
 mod lease;
 mod leave;
@@ -283,6 +284,11 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         proposer,
         instances,
         lease,
+        last_resort: last_resort::LastResort::new(
+            config.last_resort.clone(),
+            identity.name.clone(),
+            identity.cluster_name.clone(),
+        ),
         prober,
         ear: ears,
         live: live_tx,
@@ -293,7 +299,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
     });
     tasks.spawn(serve::sense(dir.path.clone(), sensing));
     let (stop_tx, stop) = watch::channel(false);
-    serve::http(&mut tasks, http, shared.clone(), pulse, stop.clone());
+    serve::http(&mut tasks, http, shared.clone(), pulse, config.listen.alerts, stop.clone());
     serve::grpc(&mut tasks, grpc, tls.as_ref(), handler, &shared, stop.clone());
     serve::signals(&mut tasks, stop_tx);
     tracing::info!(node = %identity.node, name = identity.name, address = identity.address, "the agent runs");

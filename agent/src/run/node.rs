@@ -17,6 +17,7 @@ use super::{
     identity::Membership as Stored,
     input::Input,
     instances::Instances,
+    last_resort::LastResort,
     leader::{Leader, Office},
     lease::Lease,
     live,
@@ -78,6 +79,7 @@ pub struct Parts {
     pub proposer: Arc<super::propose::Proposer>,
     pub instances: Instances,
     pub lease: Lease,
+    pub last_resort: LastResort,
     pub prober: Prober,
     pub ear: Arc<dyn Ear>,
     pub live: watch::Sender<Arc<Live>>,
@@ -392,6 +394,11 @@ impl Node {
             leader: self.leader.as_ref(),
             notes: &notes,
         });
+        // Who never joined a cluster isn't cut off from one.
+        if next.cluster.is_some() {
+            let stopped = self.p.instances.cut_off();
+            self.p.last_resort.look(now, clock::wall(), next.leader.is_some(), &stopped);
+        }
         self.p.live.send_replace(Arc::new(next));
     }
 }

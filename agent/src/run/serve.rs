@@ -62,13 +62,15 @@ pub fn http(
     listener: TcpListener,
     shared: Arc<Shared>,
     pulse: Arc<http::Pulse>,
+    alerts_from_anywhere: bool,
     mut stop: watch::Receiver<bool>,
 ) {
     let stopped = async move {
         let _stopping = stop.changed().await;
     };
     tasks.spawn(async move {
-        if let Err(error) = http::serve(listener, http::router(shared, pulse), stopped).await {
+        let router = http::router(shared, pulse, alerts_from_anywhere);
+        if let Err(error) = http::serve(listener, router, stopped).await {
             tracing::error!(%error, "the HTTP server ended");
         }
     });

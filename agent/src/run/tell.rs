@@ -5,11 +5,11 @@
 use super::{input::Input, leader::Leader};
 use crate::{
     consensus::Consensus,
-    notify::{self, Telling},
+    notify::{self, Telling, watchdog},
 };
 use cluster_core::{
     alerting::{self, Notice},
-    ledger::{Channel, Ledger, Phase, SendOutcome},
+    ledger::{Channel, Ledger, Phase, SecretRef, SendOutcome},
     recovery::{LiveView, View},
     time::Instant,
 };
@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// One post that keeps alerts firing; the next one is due in a minute.
 const KEEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// One sign of life to the watchdog.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Leader {
     pub(super) fn alert(&mut self, now: Instant, ledger: &Ledger, live: &LiveView, input: alerting::Input) {
@@ -29,6 +31,7 @@ impl Leader {
                     self.send(now, ledger, message, attempt, deadline);
                 }
                 alerting::Effect::Keep { channel, alerts } => self.keep(ledger, &channel, &alerts),
+                alerting::Effect::SignOfLife(url) => self.sign_of_life(url),
                 alerting::Effect::Warn(what) => tracing::warn!("alerting: {what}"),
             }
         }
@@ -98,6 +101,20 @@ impl Leader {
             if let Ok(SendOutcome::Failed { reason, .. }) = tokio::time::timeout(KEEP_TIMEOUT, sending).await
             {
                 tracing::debug!(channel, reason, "what fires wasn't posted again");
+            }
+        });
+    }
+
+    /// Asks for the watchdog's page once. A sign that fails is no loss: the next one follows, or its absence is noticed.
+    fn sign_of_life(&self, url: SecretRef) {
+        let (consensus, term) = (self.office.consensus.clone(), self.term);
+        // Ends with its time-out, which is shorter than the shortest pace.
+        tokio::spawn(async move {
+            if !matches!(consensus.confirm_leader().await, Ok(confirmed) if confirmed == term) {
+                return;
+            }
+            if let Err(refused) = watchdog::sign(&url, SIGN_TIMEOUT).await {
+                tracing::warn!(%refused, "the watchdog wasn't given a sign of life");
             }
         });
     }

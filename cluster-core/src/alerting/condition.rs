@@ -142,6 +142,7 @@ fn sample() -> Alert {
         starts_at: crate::time::WallTime(0),
         ends_at: None,
         notifications: Vec::new(),
+        valid_until: None,
     }
 }
 

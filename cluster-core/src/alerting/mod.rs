@@ -11,6 +11,7 @@ mod calendar;
 mod channels;
 mod condition;
 mod config;
+mod expiry;
 mod facts;
 mod groups;
 mod hours;
@@ -35,12 +36,15 @@ mod tests_nodes;
 #[cfg(test)]
 mod tests_pipeline;
 #[cfg(test)]
+mod tests_posted;
+#[cfg(test)]
 mod tests_rules;
 #[cfg(test)]
 mod tests_troubles;
 mod text;
 mod text_nodes;
 pub mod user_rules;
+mod watchdog;
 
 pub use condition::{Condition, VARIABLES};
 pub use config::{check, check_matcher};
@@ -51,18 +55,20 @@ pub use user_rules::{RULE_LABELS_MAX, check_rule};
 
 use crate::{
     ids::NodeId,
-    ledger::{Alert, Body, SendOutcome},
+    ledger::{Alert, Body, SecretRef, SendOutcome},
     recovery::View,
     time::{Instant, WallTime},
 };
 use calendar::Calendar;
 use core::time::Duration;
+use expiry::Expiry;
 use keep::Keep;
 use outbox::Outbox;
 use pipeline::Pipeline;
 use rules::Rules;
 use std::collections::{BTreeMap, BTreeSet};
 use user_rules::UserRules;
+use watchdog::Watchdog;
 
 /// A proposal that the ledger doesn't show after this long is made again. The ledger refuses the second of two.
 pub const PROPOSE_AGAIN: Duration = Duration::from_secs(1);
@@ -73,9 +79,11 @@ pub struct Alerting {
     calendar: Calendar,
     rules: Rules,
     user_rules: UserRules,
+    expiry: Expiry,
     pipeline: Pipeline,
     outbox: Outbox,
     keep: Keep,
+    watchdog: Watchdog,
     /// Raising and ending under way, by deduplication key.
     proposed: BTreeMap<(String, Change), Instant>,
 }
@@ -105,6 +113,9 @@ pub enum Effect {
     Send { message: u64, attempt: u32, deadline: Instant },
     /// Post to this Alertmanager once more that these fire. Nothing is to be answered or repeated.
     Keep { channel: String, alerts: Vec<u64> },
+    /// Confirm the leadership, then ask for this URL, so that who watches over the alerting hears that it lives. Nothing is
+    /// to be answered or repeated.
+    SignOfLife(SecretRef),
     /// Something of the configuration can't be used: for the log.
     Warn(String),
 }
@@ -117,9 +128,11 @@ impl Alerting {
             calendar: Calendar::default(),
             rules: Rules::default(),
             user_rules: UserRules::default(),
+            expiry: Expiry::new(now),
             pipeline: Pipeline::default(),
             outbox: Outbox::new(me, term, now),
             keep: Keep::new(now),
+            watchdog: Watchdog::default(),
             proposed: BTreeMap::new(),
         }
     }
@@ -138,6 +151,7 @@ impl Alerting {
         self.pipeline.step(now, wall, view.ledger, effects);
         self.outbox.step(now, wall, view.ledger, effects);
         self.keep.step(now, view.ledger, effects);
+        self.watchdog.step(now, view.ledger, effects);
     }
 
     fn alerts(&mut self, now: Instant, wall: WallTime, view: &View<'_>, effects: &mut Vec<Effect>) {
@@ -154,6 +168,7 @@ impl Alerting {
         let mut changes = self.rules.step(now, view, &firing);
         changes.extend(self.user_rules.step(now, view, &firing, &mut complaints));
         effects.extend(complaints.into_iter().map(Effect::Warn));
+        changes.extend(self.expiry.step(now, wall, view.ledger));
         for (key, body) in changes {
             let change = if matches!(body, Body::AlertEnded { .. }) { Change::End } else { Change::Raise };
             let key = (key, change);

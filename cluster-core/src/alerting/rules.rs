@@ -115,7 +115,8 @@ impl Rules {
         let Look { holding, drafts, .. } = look;
         let mut changes = Vec::new();
         for (key, alert) in firing {
-            if BUILT_IN.contains(&alert.name.as_str()) && !holding.contains(*key) {
+            let ours = alert.valid_until.is_none() && BUILT_IN.contains(&alert.name.as_str());
+            if ours && !holding.contains(*key) {
                 let summary = text::ended(ledger, alert);
                 let key = (*key).to_owned();
                 changes.push((key.clone(), Body::AlertEnded { dedup_key: key, summary }));

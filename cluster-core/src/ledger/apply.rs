@@ -121,6 +121,8 @@ impl Ledger {
             Body::AlertingApplied { config } => self.alerting_applied(entry, config),
             Body::AlertRaised { .. } => self.alert_raised(entry, body),
             Body::AlertEnded { dedup_key, summary } => self.alert_ended(entry, dedup_key, summary),
+            Body::AlertPosted { .. } => self.alert_posted(entry, body),
+            Body::AlertsExtended { until } => self.alerts_extended(entry, until),
             Body::AlertsMuted { alerts, channels, reason } => self.alerts_muted(alerts, channels, reason),
             Body::SilenceAdded { silence } => self.silence_added(entry, silence),
             Body::SilenceEnded { id } => self.silence_ended(entry, *id),

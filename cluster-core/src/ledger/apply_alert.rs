@@ -56,15 +56,6 @@ impl Ledger {
         else {
             unreachable!("dispatched by its variant")
         };
-        validate::labels(labels)?;
-        if name.len() > NAME_BYTES || dedup_key.is_empty() || dedup_key.len() > VALUE_BYTES {
-            return Err(reject("INVALID", "an alert's name or its dedup_key is too long, or it has none"));
-        }
-        if let Some(id) = self.unended_alert(dedup_key) {
-            return Err(reject("DUPLICATE", format!("alert {id} is firing for {dedup_key}")));
-        }
-        self.make_room_for_alert()?;
-        let id = entry.at.index;
         let alert = Alert {
             name: name.clone(),
             severity: *severity,
@@ -77,15 +68,32 @@ impl Ledger {
             starts_at: entry.now,
             ends_at: None,
             notifications: Vec::new(),
+            valid_until: None,
         };
-        self.alerts.insert(id, alert);
+        self.fires(entry, alert)?;
         let failure = failure.and_then(|failure| self.failures.get_mut(&failure));
         if let Some(failure) = failure.filter(|f| f.alerts.len() < FAILURE_ALERTS_MAX) {
-            failure.alerts.push(id);
+            failure.alerts.push(entry.at.index);
         }
-        let fields = [("alert", id.to_string()), ("dedup_key", dedup_key.clone())];
-        self.event(entry, EventType::AlertFiring, name, format!("{name}: {summary}"), &fields);
         Ok(Reply::Done)
+    }
+
+    /// The entry's index is the alert's id.
+    pub(super) fn fires(&mut self, entry: &Entry<'_>, alert: Alert) -> Result<(), Rejection> {
+        let (name, dedup_key) = (&alert.name, &alert.dedup_key);
+        validate::labels(&alert.labels)?;
+        if name.len() > NAME_BYTES || dedup_key.is_empty() || dedup_key.len() > VALUE_BYTES {
+            return Err(reject("INVALID", "an alert's name or its dedup_key is too long, or it has none"));
+        }
+        if let Some(id) = self.unended_alert(dedup_key) {
+            return Err(reject("DUPLICATE", format!("alert {id} is firing for {dedup_key}")));
+        }
+        self.make_room_for_alert()?;
+        let id = entry.at.index;
+        let fields = [("alert", id.to_string()), ("dedup_key", dedup_key.clone())];
+        self.event(entry, EventType::AlertFiring, name, format!("{name}: {}", alert.summary), &fields);
+        self.alerts.insert(id, alert);
+        Ok(())
     }
 
     fn unended_alert(&self, dedup_key: &str) -> Option<u64> {

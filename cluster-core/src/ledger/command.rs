@@ -199,6 +199,21 @@ pub enum Body {
         dedup_key: String,
         summary: String,
     },
+    /// An alert that another system watches over fires; it is over at `valid_until`, unless that system says before
+    /// then that it goes on. Its key begins with `POSTED_PREFIX`.
+    AlertPosted {
+        name: String,
+        severity: Severity,
+        dedup_key: String,
+        labels: BTreeMap<String, String>,
+        summary: String,
+        description: String,
+        valid_until: WallTime,
+    },
+    /// Posted alerts go on, each until then, by deduplication key. Never makes one shorter.
+    AlertsExtended {
+        until: Vec<(String, WallTime)>,
+    },
     /// These alerts aren't told on these channels for now, and why; without a reason they are muted no more. Where they
     /// were told already it changes nothing.
     AlertsMuted {

@@ -11,6 +11,7 @@ mod apply_lease;
 mod apply_message;
 mod apply_node;
 mod apply_place;
+mod apply_posted;
 mod apply_silence;
 mod apply_workload;
 mod command;
@@ -25,6 +26,7 @@ mod validate_alerting;
 
 pub use apply::UnsupportedLevel;
 pub use apply_node::REMOVED;
+pub use apply_posted::POSTED_PREFIX;
 pub use command::*;
 pub use state::*;
 pub use state_alert::*;

@@ -33,6 +33,9 @@ pub struct Alert {
     pub starts_at: WallTime,
     pub ends_at: Option<WallTime>,
     pub notifications: Vec<Notification>,
+    /// Of a posted alert: over then, unless it is extended. The leader ends it.
+    #[serde(default)]
+    pub valid_until: Option<WallTime>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

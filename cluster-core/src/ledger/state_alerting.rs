@@ -23,6 +23,16 @@ pub struct AlertingConfig {
     /// Base of the alerts' links: theirs is this, "/", and the alert's name.
     #[serde(default)]
     pub runbooks: Option<String>,
+    #[serde(default)]
+    pub watchdog: Option<Watchdog>,
+}
+
+/// Who expects a sign of life of the alerting itself, and tells people when there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watchdog {
+    /// Often holds a token, and is read like a secret.
+    pub url: SecretRef,
+    pub every_ms: u64,
 }
 
 /// What its kind and its settings mean is the agent's to say; the ledger bounds their sizes. Secrets stay references to

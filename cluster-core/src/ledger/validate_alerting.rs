@@ -3,13 +3,13 @@
 
 use super::{
     state_alert::Silence,
-    state_alerting::{AlertingConfig, Channel, Escalation, Route, SecretRef, Setting},
+    state_alerting::{AlertingConfig, Channel, Escalation, Route, SecretRef, Setting, Watchdog},
     validate::{Checked, ensure, labels},
 };
 use crate::limits::{
     ALERTING_PARTS_MAX, ALERTING_WAIT_MAX_MS, CHANNEL_TEXTS_MAX, CHANNELS_MAX, COMPARED_LABELS_MAX,
     CONDITION_BYTES, DESCRIPTION_BYTES, ESCALATIONS_MAX, MATCHERS_MAX, NAME_BYTES, RATE_MESSAGES_MAX,
-    ROUTES_MAX, SENTENCE_BYTES, SETTINGS_MAX, TEMPLATE_BYTES, VALUE_BYTES,
+    ROUTES_MAX, SENTENCE_BYTES, SETTINGS_MAX, TEMPLATE_BYTES, VALUE_BYTES, WATCHDOG_EVERY_MS,
 };
 
 const DAY_MINUTES: u16 = 24 * 60;
@@ -47,6 +47,10 @@ pub(super) fn alerting(config: &AlertingConfig) -> Checked {
     schedules(config)?;
     maintenances(config)?;
     rules(config)?;
+    ensure(config.watchdog.as_ref().is_none_or(watchdog_fits), || {
+        let (least, most) = (WATCHDOG_EVERY_MS.start(), WATCHDOG_EVERY_MS.end());
+        format!("alerting: the watchdog has no url, a too long one, or `every` isn't {least} to {most} ms")
+    })?;
     ensure(config.runbooks.as_ref().is_none_or(|base| fits(base, VALUE_BYTES)), || {
         format!("alerting: runbooks is empty or longer than {VALUE_BYTES} bytes")
     })
@@ -62,6 +66,10 @@ fn channel_fits(channel: &Channel) -> bool {
         && channel.language.as_ref().is_none_or(|language| fits(language, NAME_BYTES))
         && channel.template.as_ref().is_none_or(|template| fits(template, TEMPLATE_BYTES))
         && channel.rate.as_ref().is_none_or(counts)
+}
+
+fn watchdog_fits(watchdog: &Watchdog) -> bool {
+    setting_fits(&Setting::Secret(watchdog.url.clone())) && WATCHDOG_EVERY_MS.contains(&watchdog.every_ms)
 }
 
 fn setting_fits(setting: &Setting) -> bool {

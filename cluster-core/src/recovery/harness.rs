@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const TICK: u64 = 10;
 /// From proposal to commit.
 const COMMIT: u64 = 30;
-const WALL: u64 = 1_700_000_000_000;
+pub const WALL: u64 = 1_700_000_000_000;
 /// How long voters' last acknowledgements run after a node fell silent.
 const LEASE: u64 = 2_000;
 
@@ -200,7 +200,9 @@ impl Play {
             Body::Evicted { workload, index, reason, .. } => {
                 self.say(format!("evicted {workload}/{index}: {reason}"));
             }
-            Body::AlertRaised { summary, name, .. } => self.say(format!("alert {name}: {summary}")),
+            Body::AlertRaised { summary, name, .. } | Body::AlertPosted { summary, name, .. } => {
+                self.say(format!("alert {name}: {summary}"))
+            }
             Body::AlertEnded { summary, .. } => self.say(format!("ended: {summary}")),
             _ => {}
         }
@@ -324,6 +326,7 @@ impl Play {
                 alerting::Effect::Keep { channel, alerts } => {
                     self.say(format!("keep {channel}: {} alerts", alerts.len()));
                 }
+                alerting::Effect::SignOfLife(_) => self.say("sign of life".to_owned()),
                 alerting::Effect::Warn(what) => self.say(format!("warn: {what}")),
             }
         }

@@ -117,7 +117,7 @@ fn setting(section: &Section<'_>, field: &Field) -> Result<Option<Setting>, File
 }
 
 /// `{ file = … }`, `{ env = … }`, or the secret itself.
-fn secret(section: &Section<'_>, key: &str) -> Result<Option<SecretRef>, FileError> {
+pub(super) fn secret(section: &Section<'_>, key: &str) -> Result<Option<SecretRef>, FileError> {
     if !section.has(key) {
         return Ok(None);
     }

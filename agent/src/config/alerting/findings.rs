@@ -17,6 +17,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Where a channel's files, variables and programs must be.
+const WHO: &str = "on every host that may lead";
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// `alerts.toml:12`
@@ -41,6 +44,9 @@ pub fn findings(file: &str, text: &str, host: &Host<'_>) -> Vec<Finding> {
         found.unreached_routes(&document.root(), &config)?;
         found.unused_schedules(&document.root(), &config)?;
         found.past_maintenances(&document.root(), &config, host.now)?;
+        if let (Some(section), Some(watchdog)) = (document.root().section("watchdog")?, &config.watchdog) {
+            found.secret(section.line("url"), "watchdog, url", &watchdog.url, host);
+        }
         if let Some(channels) = document.root().section("channel")? {
             for name in channels.names() {
                 let section = channels.section(name)?.expect("a name that was just read");
@@ -157,21 +163,9 @@ impl Found<'_> {
         let Some(spec) = TYPES.iter().find(|spec| spec.name == channel.kind) else { return Ok(()) };
         for field in spec.fields {
             let line = section.line(field.name);
-            let (of, who) = (format!("channel {name}, {}", field.name), "on every host that may lead");
+            let of = format!("channel {name}, {}", field.name);
             match channel.settings.get(field.name) {
-                Some(Setting::Secret(SecretRef::File(path))) => {
-                    self.file(line, &of, path);
-                    if readable_by_all(path) {
-                        let what = format!("{of}: every user of this host can read the secret's file {path}");
-                        self.add(line, what, format!("chmod 600 {path}, owned by the agent's user"));
-                    }
-                }
-                Some(Setting::Secret(SecretRef::Env(variable)))
-                    if (host.variable)(variable).is_none_or(|value| value.is_empty()) =>
-                {
-                    let what = format!("{of}: the variable {variable} isn't set on this host, for you");
-                    self.add(line, what, format!("set it for the agent, {who}"));
-                }
+                Some(Setting::Secret(secret)) => self.secret(line, &of, secret, host),
                 Some(Setting::Text(path)) if field.name == "ca" => self.file(line, &of, path),
                 Some(Setting::Texts(command)) if field.name == "command" && field.shape == Shape::Texts => {
                     let program = command.first().map(String::as_str).unwrap_or_default();
@@ -180,7 +174,7 @@ impl Found<'_> {
                         self.add(
                             line,
                             what,
-                            format!("put it there, {who}, or give the path of one that is there"),
+                            format!("put it there, {WHO}, or give the path of one that is there"),
                         );
                     }
                 }
@@ -188,6 +182,23 @@ impl Found<'_> {
             }
         }
         Ok(())
+    }
+
+    fn secret(&mut self, line: usize, of: &str, secret: &SecretRef, host: &Host<'_>) {
+        match secret {
+            SecretRef::File(path) => {
+                self.file(line, of, path);
+                if readable_by_all(path) {
+                    let what = format!("{of}: every user of this host can read the secret's file {path}");
+                    self.add(line, what, format!("chmod 600 {path}, owned by the agent's user"));
+                }
+            }
+            SecretRef::Env(variable) if (host.variable)(variable).is_none_or(|value| value.is_empty()) => {
+                let what = format!("{of}: the variable {variable} isn't set on this host, for you");
+                self.add(line, what, format!("set it for the agent, {WHO}"));
+            }
+            SecretRef::Env(_) | SecretRef::Inline(_) => {}
+        }
     }
 
     fn file(&mut self, line: usize, of: &str, path: &str) {
@@ -201,7 +212,7 @@ impl Found<'_> {
             }
             Err(e) => format!("{path} can't be read: {e}"),
         };
-        let fix = "put it there, readable by the agent alone, on every host that may lead";
+        let fix = format!("put it there, readable by the agent alone, {WHO}");
         self.add(line, format!("{of}: {why}"), fix);
     }
 }

@@ -149,3 +149,9 @@ fn a_mistake_that_apply_would_refuse_is_a_finding() {
     let broken = findings("a.toml", "x = = 1", &host);
     assert_eq!((broken.len(), broken[0].fix.as_str()), (1, "the file must be TOML"));
 }
+
+#[test]
+fn the_watchdog_s_secret_is_looked_for_too() {
+    let found = found("[watchdog]\nevery = \"1m\"\nurl = { env = \"EMPTY\" }\n");
+    is(&found, &[("a.toml:3", "watchdog, url: the variable EMPTY isn't set on this host, for you")]);
+}

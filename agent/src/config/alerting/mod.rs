@@ -10,6 +10,7 @@ pub mod findings;
 mod route;
 mod rule;
 mod schedule;
+mod watchdog;
 
 use super::{
     document::{Document, FileError, Section},
@@ -23,7 +24,8 @@ use cluster_core::{
 };
 use holdfast_proto::v1::ApplyAlertingRequest;
 
-const KEYS: [&str; 7] = ["channel", "route", "inhibit", "schedule", "maintenance", "rule", "runbooks"];
+const KEYS: [&str; 8] =
+    ["channel", "route", "inhibit", "schedule", "maintenance", "rule", "runbooks", "watchdog"];
 
 /// The whole file; `request_id` is left for the caller.
 pub fn parse(file: &str, text: &str) -> Result<ApplyAlertingRequest, FileError> {
@@ -63,6 +65,7 @@ pub fn read(document: &Document<'_>) -> Result<AlertingConfig, FileError> {
         let rule = rule::read(&section, &config)?;
         config.rules.push(rule);
     }
+    config.watchdog = root.section("watchdog")?.map(|section| watchdog::read(&section)).transpose()?;
     Ok(config)
 }
 

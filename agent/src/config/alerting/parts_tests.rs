@@ -3,12 +3,16 @@
 use super::{tests::complaint, *};
 use crate::wire::api::alerting::from_wire;
 use cluster_core::{
-    ledger::{Escalation, Inhibit, Maintenance, Over, Rate, Route, Rule, Schedule, Severity, Weekday},
+    ledger::{
+        Escalation, Inhibit, Maintenance, Over, Rate, Route, Rule, Schedule, SecretRef, Severity, Watchdog,
+        Weekday,
+    },
     time::WallTime,
 };
 
 const PARTS: &str = r#"
     runbooks = "https://wiki.example/runbooks"
+    watchdog = { url = { env = "PING" }, every = "5m" }
     [channel.chat]
     type = "console"
     rate_limit = "20/1m"
@@ -152,6 +156,8 @@ fn every_part_beside_the_channels_is_read() {
     };
     assert_eq!(config.rules, [hot, plain]);
     assert_eq!(config.runbooks, text("https://wiki.example/runbooks"));
+    let url = SecretRef::Env("PING".into());
+    assert_eq!(config.watchdog, Some(Watchdog { url, every_ms: 300_000 }));
 }
 
 #[test]
@@ -262,6 +268,18 @@ fn a_route_or_an_inhibition_can_be_wrong() {
         (
             "inhibit = []\nrunbooks = \"wiki\"".to_owned(),
             "a.toml:2: runbooks: it isn't a URL; write one like \"https://example.org/runbooks\"",
+        ),
+        (
+            "[watchdog]\nevery = \"1m\"".to_owned(),
+            "a.toml:1: [watchdog] has no url; add url = { file = \"/path\" }",
+        ),
+        (
+            "[watchdog]\nurl = \"hc\"".to_owned(),
+            "a.toml:2: watchdog.url: it isn't a URL; write one like \"https://hc-ping.com/…\"",
+        ),
+        (
+            "[watchdog]\nurl = \"http://x\"\nevery = \"9s\"".to_owned(),
+            "a.toml:3: watchdog.every: \"9s\" is out of range; use 10000ms to 3600s",
         ),
         (
             "[[inhibit]]\nsource = \"a\"\ntarget = \"b\"\n".repeat(65),

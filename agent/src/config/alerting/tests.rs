@@ -103,6 +103,7 @@ fn the_example_has_every_key_of_every_other_part() {
     assert_eq!(keys(&items("schedule")), known(&schedule::KEYS));
     assert_eq!(keys(&items("maintenance")), known(&schedule::MAINTENANCE_KEYS));
     assert_eq!(keys(&items("rule")), known(&rule::KEYS));
+    assert_eq!(keys(&[file["watchdog"].clone()]), known(&watchdog::KEYS));
 }
 
 #[test]

@@ -61,16 +61,24 @@ pub fn judge(status: ExitStatus, said: &str) -> Result<String, Refused> {
 /// # Errors
 /// The program can't be started or says no.
 pub async fn deliver(config: &Config, message: &Message) -> Result<String, Refused> {
-    let program = config.program();
-    let broken =
-        |cause: std::io::Error| Refused::for_now(format!("{program} can't be run on this host: {cause}"));
-    let [program, arguments @ ..] = config.command.as_slice() else {
+    let variables =
+        [("HOLDFAST_ALERT_ID", message.id.as_str()), ("HOLDFAST_ALERT_STATUS", body::status(message.status))];
+    run(&config.command, &variables, &request(message)).await
+}
+
+/// Runs a command that reads `input`. Returns the start of what it printed.
+///
+/// # Errors
+/// The program can't be started or says no.
+pub async fn run(command: &[String], variables: &[(&str, &str)], input: &str) -> Result<String, Refused> {
+    let [program, arguments @ ..] = command else {
         return Err(Refused::for_good("the channel's command is empty"));
     };
+    let broken =
+        |cause: std::io::Error| Refused::for_now(format!("{program} can't be run on this host: {cause}"));
     let child = Command::new(program)
         .args(arguments)
-        .env("HOLDFAST_ALERT_ID", &message.id)
-        .env("HOLDFAST_ALERT_STATUS", body::status(message.status))
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -80,7 +88,6 @@ pub async fn deliver(config: &Config, message: &Message) -> Result<String, Refus
         .map_err(broken)?;
     let mut group = Group(child);
     let (stdin, stdout, stderr) = (group.0.stdin.take(), group.0.stdout.take(), group.0.stderr.take());
-    let input = request(message);
     let feed = async {
         // A program that doesn't read it all has its reasons.
         if let Some(mut stdin) = stdin {

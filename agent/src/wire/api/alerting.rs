@@ -12,8 +12,8 @@ use crate::{
 use cluster_core::{
     alerting::check_rule,
     ledger::{
-        AlertingConfig, Channel, Escalation, Inhibit, Maintenance, Over, Route, Rule, Schedule, Severity,
-        Weekday,
+        AlertingConfig, Channel, Escalation, Inhibit, Maintenance, Over, Route, Rule, Schedule, SecretRef,
+        Severity, Watchdog, Weekday,
     },
 };
 use holdfast_proto::v1;
@@ -38,6 +38,10 @@ pub fn to_wire(config: AlertingConfig) -> v1::ApplyAlertingRequest {
         maintenances: config.maintenances.into_iter().map(maintenance_to_wire).collect(),
         rules: config.rules.into_iter().map(rule_to_wire).collect(),
         runbooks: config.runbooks,
+        watchdog: config.watchdog.map(|watchdog| v1::Watchdog {
+            url: Some(channels::secret_to_wire(watchdog.url)),
+            every_ms: watchdog.every_ms,
+        }),
     }
 }
 
@@ -61,8 +65,18 @@ pub fn from_wire(request: v1::ApplyAlertingRequest) -> Result<AlertingConfig, St
     config.inhibits = request.inhibits.into_iter().map(inhibit_from_wire).collect();
     config.maintenances = request.maintenances.into_iter().map(maintenance_from_wire).collect();
     config.rules = request.rules.into_iter().map(rule_from_wire).collect::<Result<_, _>>()?;
+    config.watchdog = request.watchdog.map(watchdog_from_wire).transpose()?;
     understood(&config)?;
     Ok(config)
+}
+
+fn watchdog_from_wire(watchdog: v1::Watchdog) -> Result<Watchdog, Status> {
+    let wrong = |what: &str| invalid("INVALID_WATCHDOG", format!("watchdog: {what}"));
+    let url = watchdog.url.and_then(channels::secret_from_wire).ok_or_else(|| wrong("it has no url"))?;
+    if matches!(&url, SecretRef::Inline(url) if !kinds::is_url(url)) {
+        return Err(wrong("its url isn't a URL"));
+    }
+    Ok(Watchdog { url, every_ms: watchdog.every_ms })
 }
 
 /// A client may send what no file of ours said.

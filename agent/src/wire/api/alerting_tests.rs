@@ -68,7 +68,7 @@ fn everything() -> AlertingConfig {
             Route { group_by: Some(Vec::new()), ..Route::to(vec!["oncall".into()]) },
             Route::to(vec!["backup".into()]),
         ],
-        inhibits: vec![Inhibit { source: "a".into(), target: "b".into(), equal: vec!["node".into()] }],
+        inhibits: vec![Inhibit { source: "true".into(), target: "false".into(), equal: vec!["node".into()] }],
         schedules: [("office".to_owned(), office), ("night".to_owned(), night)].into(),
         maintenances: vec![
             Maintenance {
@@ -86,6 +86,7 @@ fn everything() -> AlertingConfig {
             Rule { runbook: None, ..rule("Warm", Over::Nodes, Severity::Warning) },
         ],
         runbooks: text("https://example.org/runbooks"),
+        watchdog: Some(Watchdog { url: SecretRef::File("/etc/ping".into()), every_ms: 60_000 }),
     }
 }
 
@@ -120,6 +121,9 @@ fn a_channel_is_read_with_its_secret_unread() {
 
 #[test]
 fn what_the_wire_alone_can_say_is_refused_by_name() {
+    assert!(refused(|r| r.watchdog.as_mut().unwrap().url = None).contains("watchdog: it has no url"));
+    let ftp = v1::Secret { source: Some(v1::secret::Source::Inline("ftp://x".into())) };
+    assert!(refused(|r| r.watchdog.as_mut().unwrap().url = Some(ftp)).contains("watchdog: its url isn't"));
     assert!(refused(|r| r.schedules[1] = r.schedules[0].clone()).contains("schedule night is given twice"));
     assert!(refused(|r| r.schedules[0].days = vec![0]).contains("schedule night: a day is none of"));
     assert!(refused(|r| r.schedules[0].from_minute = 70_000).contains("minute 70000"));

@@ -28,13 +28,7 @@ fn to_value(setting: Setting) -> Value {
         Setting::Text(text) => Value::Text(text),
         Setting::Texts(values) => Value::Texts(v1::Texts { values }),
         Setting::Pairs(pairs) => Value::Pairs(v1::Pairs { values: pairs.into_iter().collect() }),
-        Setting::Secret(from) => Value::Secret(v1::Secret {
-            source: Some(match from {
-                SecretRef::File(path) => Source::File(path),
-                SecretRef::Env(name) => Source::Env(name),
-                SecretRef::Inline(text) => Source::Inline(text),
-            }),
-        }),
+        Setting::Secret(from) => Value::Secret(secret_to_wire(from)),
         Setting::Flag(flag) => Value::Flag(flag),
         Setting::Number(number) => Value::Number(number),
     }
@@ -66,13 +60,29 @@ fn from_value(value: Value) -> Option<Setting> {
         Value::Text(text) => Setting::Text(text),
         Value::Texts(texts) => Setting::Texts(texts.values),
         Value::Pairs(pairs) => Setting::Pairs(pairs.values.into_iter().collect()),
-        Value::Secret(secret) => Setting::Secret(match secret.source? {
-            Source::File(path) => SecretRef::File(path),
-            Source::Env(name) => SecretRef::Env(name),
-            Source::Inline(text) => SecretRef::Inline(text),
-        }),
+        Value::Secret(secret) => Setting::Secret(secret_from_wire(secret)?),
         Value::Flag(flag) => Setting::Flag(flag),
         Value::Number(number) => Setting::Number(number),
+    })
+}
+
+#[must_use]
+pub fn secret_to_wire(from: SecretRef) -> v1::Secret {
+    let source = match from {
+        SecretRef::File(path) => Source::File(path),
+        SecretRef::Env(name) => Source::Env(name),
+        SecretRef::Inline(text) => Source::Inline(text),
+    };
+    v1::Secret { source: Some(source) }
+}
+
+/// None when it says of no place.
+#[must_use]
+pub fn secret_from_wire(secret: v1::Secret) -> Option<SecretRef> {
+    Some(match secret.source? {
+        Source::File(path) => SecretRef::File(path),
+        Source::Env(name) => SecretRef::Env(name),
+        Source::Inline(text) => SecretRef::Inline(text),
     })
 }
 

@@ -63,6 +63,10 @@ fn a_failure_names_its_alerts() {
     assert_eq!(script.failure(failure).alerts, [4]);
 }
 
+fn watchdog(url: &str, every_ms: u64) -> Option<Watchdog> {
+    Some(Watchdog { url: SecretRef::Inline(url.to_owned()), every_ms })
+}
+
 #[test]
 fn what_leads_nowhere_or_never_ends_is_refused() {
     let mut script = Script::new();
@@ -73,6 +77,8 @@ fn what_leads_nowhere_or_never_ends_is_refused() {
     };
     refuses(|c| c.routes.push(Route::to(vec!["nowhere".to_owned()])));
     refuses(|c| c.routes[0].schedule = Some("never".to_owned()));
+    refuses(|c| c.watchdog = watchdog("http://x", 9_999));
+    refuses(|c| c.watchdog = watchdog("", 60_000));
     refuses(|c| c.routes[0].condition = Some(String::new()));
     refuses(|c| c.routes[0].repeat_ms = Some(0));
     refuses(|c| c.routes[0].group_by = Some(vec![String::new()]));

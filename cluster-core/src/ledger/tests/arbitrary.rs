@@ -99,6 +99,14 @@ enum Wish {
     End {
         key: u8,
     },
+    Post {
+        key: u8,
+        lasts_ms: u64,
+    },
+    Extend {
+        key: u8,
+        lasts_ms: u64,
+    },
     Channels {
         names: Vec<&'static str>,
     },
@@ -203,6 +211,8 @@ fn wish() -> impl Strategy<Value = Wish> {
     let alerts = prop_oneof![
         (0u8..2).prop_map(|key| Wish::Raise { key }),
         (0u8..2).prop_map(|key| Wish::End { key }),
+        (0u8..2, 0u64..90_000_000).prop_map(|(key, lasts_ms)| Wish::Post { key, lasts_ms }),
+        (0u8..2, 0u64..90_000_000).prop_map(|(key, lasts_ms)| Wish::Extend { key, lasts_ms }),
         vec(channels, 0..3).prop_map(|names| Wish::Channels { names }),
         (0usize..3, any::<bool>(), any::<bool>()).prop_map(|(nth, resolved, repeat)| Wish::Queue {
             nth,
@@ -329,6 +339,18 @@ fn proposal(ledger: &Ledger, wish: &Wish) -> Body {
             description: String::new(),
         },
         Wish::End { key } => Body::AlertEnded { dedup_key: format!("key {key}"), summary: String::new() },
+        Wish::Post { key, lasts_ms } => Body::AlertPosted {
+            name: "Test".to_owned(),
+            severity: Severity::Info,
+            dedup_key: format!("{POSTED_PREFIX}{key}"),
+            labels: [].into(),
+            summary: String::new(),
+            description: String::new(),
+            valid_until: WallTime(ledger.clock.0 + lasts_ms),
+        },
+        Wish::Extend { key, lasts_ms } => Body::AlertsExtended {
+            until: vec![(format!("{POSTED_PREFIX}{key}"), WallTime(ledger.clock.0 + lasts_ms))],
+        },
         Wish::Channels { names } => Body::AlertingApplied {
             config: AlertingConfig {
                 channels: names

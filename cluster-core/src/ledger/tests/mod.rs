@@ -10,6 +10,7 @@ mod instances;
 mod leases;
 mod messages;
 mod nodes;
+mod posted;
 mod silences;
 mod workloads;
 
