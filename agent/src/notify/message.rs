@@ -27,6 +27,8 @@ pub struct Message {
     pub words: Words,
     /// An attempt before this one may have got through.
     pub maybe_repeated: bool,
+    /// Ids of messages that told of these alerts before.
+    pub answers: Vec<String>,
 }
 
 impl Message {
@@ -55,6 +57,7 @@ impl Message {
             notices,
             words: Words::default(),
             maybe_repeated,
+            answers: Vec::new(),
         };
         // The words say what is told; the state is the incident's.
         message.words = words::render(&message, style, room_bytes);

@@ -77,6 +77,8 @@ pub struct Telling {
     /// Something of the incident that isn't told here still fires.
     pub open: bool,
     pub maybe_repeated: bool,
+    /// Ids of messages that told of these alerts before.
+    pub answers: Vec<String>,
 }
 
 impl Telling {
@@ -84,7 +86,7 @@ impl Telling {
     #[must_use]
     pub fn alone(notice: Notice) -> Self {
         let (id, key) = (notice.message_id(), notice.dedup_key.clone());
-        Self { id, key, notices: vec![notice], open: false, maybe_repeated: false }
+        Self { id, key, notices: vec![notice], open: false, maybe_repeated: false, answers: Vec::new() }
     }
 }
 
@@ -100,8 +102,9 @@ pub async fn send(channel: &Channel, telling: Telling, within: Duration) -> Resu
         Err(_) => return Err(Refused::for_now("the channel's secret can't be read on this host: it hangs")),
     };
     let style = kinds::style(channel);
-    let Telling { id, key, notices, open, maybe_repeated } = telling;
-    let message = Message::new(id, key, notices, &style, kind.room_bytes(), open, maybe_repeated);
+    let Telling { id, key, notices, open, maybe_repeated, answers } = telling;
+    let mut message = Message::new(id, key, notices, &style, kind.room_bytes(), open, maybe_repeated);
+    message.answers = answers;
     dispatch::deliver(&kind, &message, limit.saturating_sub(began.elapsed())).await
 }
 

@@ -161,5 +161,6 @@ pub(super) fn sample(status: Phase) -> Message {
         notices: vec![notice],
         words: Words::default(),
         maybe_repeated: false,
+        answers: Vec::new(),
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 use cluster_core::{
     alerting::{self, Notice},
-    ledger::{Channel, Ledger, Phase, SecretRef, SendOutcome},
+    ledger::{Channel, Ledger, Message, Phase, SecretRef, SendOutcome},
     recovery::{LiveView, View},
     time::Instant,
 };
@@ -77,7 +77,8 @@ impl Leader {
         };
         let (open, maybe_repeated) = (message.open, message.maybe_repeated);
         let id = alerting::message_id(ledger, id);
-        (!notices.is_empty()).then_some((to, Telling { id, key, notices, open, maybe_repeated }))
+        let answers = answered(ledger, message);
+        (!notices.is_empty()).then_some((to, Telling { id, key, notices, open, maybe_repeated, answers }))
     }
 
     fn notice(&self, ledger: &Ledger, alert: u64, phase: Phase) -> Option<Notice> {
@@ -93,8 +94,14 @@ impl Leader {
             return;
         }
         let (consensus, term, channel) = (self.office.consensus.clone(), self.term, channel.to_owned());
-        let telling =
-            Telling { id: "keep".into(), key: "keep".into(), notices, open: false, maybe_repeated: false };
+        let telling = Telling {
+            id: "keep".into(),
+            key: "keep".into(),
+            notices,
+            open: false,
+            maybe_repeated: false,
+            answers: Vec::new(),
+        };
         // Ends with its time-out; at most one a channel and minute.
         tokio::spawn(async move {
             let sending = confirmed_send(&consensus, term, &to, telling, KEEP_TIMEOUT);
@@ -118,6 +125,16 @@ impl Leader {
             }
         });
     }
+}
+
+/// The messages by which its channel was told that these alerts fire, which now are over.
+fn answered(ledger: &Ledger, message: &Message) -> Vec<String> {
+    let over = message.told.iter().filter(|(_, phase)| *phase == Phase::Resolved);
+    let fired = over.filter_map(|(alert, _)| ledger.alerts.get(alert)?.told(&message.channel, Phase::Firing));
+    let mut messages: Vec<u64> = fired.map(|n| n.message).collect();
+    messages.sort_unstable();
+    messages.dedup();
+    messages.into_iter().map(|id| alerting::message_id(ledger, id)).collect()
 }
 
 /// A deposed leader finds out here, just before it would speak, and keeps silent.

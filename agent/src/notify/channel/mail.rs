@@ -4,7 +4,7 @@
 
 use super::smtp::Config;
 use crate::notify::{message::Message, sign, words};
-use cluster_core::{alerting::Notice, ledger::Phase, time::WallTime};
+use cluster_core::time::WallTime;
 use lettre::{
     Address,
     message::{
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-/// Notices of a group that its mail is threaded with.
+/// Mails that one is threaded with.
 const REFERENCES_MAX: usize = 10;
 
 /// RFC 3834: keeps holiday answers away.
@@ -69,14 +69,9 @@ fn message_id(id: &str, domain: &str) -> String {
     format!("<{id}@{domain}>")
 }
 
-/// The mails that told of these alerts when they fired, or would have if each had been told alone.
+/// The mails that told of these alerts when they fired.
 fn threads(message: &Message, domain: &str) -> Vec<String> {
-    let own = message_id(&message.id, domain);
-    let fired = message.notices.iter().take(REFERENCES_MAX).map(|notice| {
-        let fired = Notice { status: Phase::Firing, ..notice.clone() };
-        message_id(&fired.message_id(), domain)
-    });
-    fired.filter(|id| *id != own).collect()
+    message.answers.iter().take(REFERENCES_MAX).map(|id| message_id(id, domain)).collect()
 }
 
 /// # Errors

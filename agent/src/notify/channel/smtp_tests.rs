@@ -132,8 +132,11 @@ async fn a_mail_has_what_filters_and_threads_go_by() {
     let config = config(address, &["a@example.org", "B <b@example.org>"]);
     assert_eq!(send(&config, &message(vec![notice(1)])).await.unwrap(), "250 2.0.0 Ok: queued as 4");
     send(&config, &message(vec![notice(1)])).await.unwrap();
-    send(&config, &message(vec![resolved(1)])).await.unwrap();
-    let group = Message { id: "a group: of two".into(), ..message(vec![notice(1), notice(2)]) };
+    let fired = |node| message(vec![notice(node)]).id;
+    let over = Message { answers: vec![fired(1)], ..message(vec![resolved(1)]) };
+    send(&config, &over).await.unwrap();
+    let answers = vec![fired(1), fired(2)];
+    let group = Message { id: "a group: of two".into(), answers, ..message(vec![resolved(1), resolved(2)]) };
     send(&config, &group).await.unwrap();
     let mails = mails.lock().unwrap();
     let id = "<0000000000000005-17-firing@example.org>";
