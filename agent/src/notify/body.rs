@@ -1,11 +1,7 @@
 //! A message in writing: the JSON body that webhooks, programs and files get, and the console's line of a notice.
 
 use super::message::Message;
-use cluster_core::{
-    alerting::Notice,
-    ledger::{Phase, Severity},
-    time::WallTime,
-};
+use cluster_core::{alerting::Notice, ledger::Phase, time::WallTime};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -45,7 +41,7 @@ pub fn of(message: &Message) -> String {
             let ends_at = if fires { None } else { lead.ends_at };
             Body {
                 status: status(message.status),
-                severity: severity(message.severity),
+                severity: message.severity.name(),
                 dedup_key: &message.key,
                 ends_at,
                 alerts: all.iter().map(body).collect(),
@@ -62,7 +58,7 @@ fn body(notice: &Notice) -> Body<'_> {
         version: notice.version,
         status: status(notice.status),
         alert: &notice.alert,
-        severity: severity(notice.severity),
+        severity: notice.severity.name(),
         dedup_key: &notice.dedup_key,
         cluster: &notice.cluster,
         leader: &notice.leader,
@@ -85,7 +81,7 @@ pub fn line(notice: &Notice) -> String {
         "{} ALERT {} {} {}: {}",
         rfc3339(notice.ends_at.unwrap_or(notice.starts_at)),
         status(notice.status),
-        severity(notice.severity),
+        notice.severity.name(),
         notice.alert,
         notice.summary,
     );
@@ -97,15 +93,6 @@ pub fn status(phase: Phase) -> &'static str {
     match phase {
         Phase::Firing => "firing",
         Phase::Resolved => "resolved",
-    }
-}
-
-#[must_use]
-pub fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
     }
 }
 
@@ -121,7 +108,10 @@ pub fn rfc3339(time: WallTime) -> String {
 mod tests {
     use super::*;
     use crate::notify::message::tests::message;
-    use cluster_core::ids::{ClusterId, FailureId};
+    use cluster_core::{
+        ids::{ClusterId, FailureId},
+        ledger::Severity,
+    };
 
     pub fn notice() -> Notice {
         Notice {

@@ -157,7 +157,7 @@ fn context(message: &Message, phrases: &'static Phrases, title: &str, shown: usi
     context! {
         title,
         status => body::status(message.status),
-        severity => body::severity(message.severity),
+        severity => message.severity.name(),
         cluster => &message.cluster,
         count,
         maybe_repeated => message.maybe_repeated,
@@ -175,7 +175,7 @@ fn alert(notice: &Notice, phrases: &'static Phrases, count: usize) -> Value {
     context! {
         alert => &notice.alert,
         status => body::status(notice.status),
-        severity => body::severity(notice.severity),
+        severity => notice.severity.name(),
         summary => &notice.summary,
         description => &notice.description,
         labels => Value::from_object(Labels(notice.labels.clone())),

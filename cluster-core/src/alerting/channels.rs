@@ -5,12 +5,9 @@
 
 use crate::{
     ids::LogId,
-    ledger::{Ledger, NotificationState},
+    ledger::{Ledger, NotificationState, Pace},
 };
 use std::collections::BTreeMap;
-
-/// So many failures in a row are no accident.
-const FAILURES: u32 = 3;
 
 #[derive(Debug, Default)]
 pub struct Channels {
@@ -51,8 +48,8 @@ impl Channels {
         for channel in ledger.alerting.channels.keys() {
             let delivered = self.delivered.get(channel).copied().unwrap_or_default();
             let for_good = failed.get(channel.as_str()).filter(|(message, _)| *message > delivered);
-            let in_a_row = ledger.paces.get(channel).map_or(0, |pace| pace.failed_in_a_row);
-            if in_a_row >= FAILURES || for_good.is_some() {
+            let in_a_row = ledger.paces.get(channel).is_some_and(Pace::keeps_failing);
+            if in_a_row || for_good.is_some() {
                 let tried = ledger.messages.values().filter(|message| message.channel == *channel);
                 let said = tried.map(|message| message.reason.as_str()).rfind(|reason| !reason.is_empty());
                 let said = said.or(for_good.map(|(_, reason)| *reason)).unwrap_or("it doesn't say why");

@@ -101,10 +101,8 @@ impl Facts {
         };
         let subject = BTreeMap::from([("kind", kind), ("name", name)]);
         let mut context = Context::default();
-        let severities =
-            [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
-        for (name, severity) in severities {
-            context.add_variable_from_value(name, Value::Int(rank(severity)));
+        for severity in Severity::ALL {
+            context.add_variable_from_value(severity.name(), Value::Int(rank(severity)));
         }
         context.add_variable_from_value("severity", Value::Int(rank(alert.severity)));
         context.add_variable_from_value("alert", alert.name.clone());

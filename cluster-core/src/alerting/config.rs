@@ -6,33 +6,13 @@
 use super::{
     condition::{Condition, Facts},
     hours::Hours,
+    matching::Matching,
 };
 use crate::{
-    ledger::{Alert, AlertingConfig, Ledger, MatchOp, Matcher},
+    ledger::{Alert, AlertingConfig, Ledger},
     time::WallTime,
 };
-use regex::{Regex, RegexBuilder};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Memory that one user's expression may take.
-const REGEX_BYTES: usize = 256 * 1024;
-
-/// What can't be used of a configuration, so that `alert apply` can refuse it.
-///
-/// # Errors
-/// A sentence that names the first.
-pub fn check(config: &AlertingConfig) -> Result<(), String> {
-    match Compiled::of(config).1.into_iter().next() {
-        Some(wrong) => Err(wrong),
-        None => Ok(()),
-    }
-}
-
-/// # Errors
-/// A sentence: its expression can't be understood.
-pub fn check_matcher(matcher: &Matcher) -> Result<(), String> {
-    expression(matcher).map(|_| ())
-}
 
 #[derive(Debug, Default)]
 pub struct Compiled {
@@ -42,7 +22,7 @@ pub struct Compiled {
     inhibits: Vec<Option<(Condition, Condition)>>,
     maintenances: Vec<Option<Test>>,
     hours: BTreeMap<String, Hours>,
-    silences: BTreeMap<u64, Vec<(Matcher, Option<Regex>)>>,
+    silences: BTreeMap<u64, Option<Matching>>,
     matched: BTreeMap<u64, Matched>,
 }
 
@@ -63,7 +43,8 @@ pub struct Matched {
 }
 
 impl Compiled {
-    fn of(config: &AlertingConfig) -> (Self, Vec<String>) {
+    /// And what can't be used of it.
+    pub(super) fn of(config: &AlertingConfig) -> (Self, Vec<String>) {
         let mut wrong = Vec::new();
         let mut test = |what: &str, condition: &Option<String>| match condition {
             None => Some(Test::Always),
@@ -124,14 +105,9 @@ impl Compiled {
         self.silences.retain(|id, _| ledger.silences.contains_key(id));
         for (id, silence) in &ledger.silences {
             if !self.silences.contains_key(id) {
-                let compiled = silence.matchers.iter().map(|matcher| {
-                    let expression = expression(matcher).unwrap_or_else(|why| {
-                        complaints.push(format!("silence {id}: {why}"));
-                        None
-                    });
-                    (matcher.clone(), expression)
-                });
-                self.silences.insert(*id, compiled.collect());
+                let matching = Matching::of(&silence.matchers);
+                complaints.extend(matching.as_ref().err().map(|why| format!("silence {id}: {why}")));
+                self.silences.insert(*id, matching.ok());
             }
         }
     }
@@ -190,48 +166,9 @@ impl Compiled {
         schedule.is_none_or(|name| self.hours.get(name).is_some_and(|hours| hours.include(wall)))
     }
 
-    /// All matchers of the silence match, and none is broken.
+    /// One whose expressions can't be used takes nothing.
     #[must_use]
     pub fn silences(&self, silence: u64, alert: &Alert) -> bool {
-        let matchers = &self.silences[&silence];
-        matchers.iter().all(|(matcher, expression)| {
-            let value = value(alert, &matcher.label);
-            match (matcher.op, expression) {
-                (MatchOp::Equal, _) => value == matcher.value,
-                (MatchOp::NotEqual, _) => value != matcher.value,
-                (MatchOp::Matches, Some(expression)) => expression.is_match(value),
-                (MatchOp::MatchesNot, Some(expression)) => !expression.is_match(value),
-                (MatchOp::Matches | MatchOp::MatchesNot, None) => false,
-            }
-        })
-    }
-}
-
-/// Anchored at both ends, as Alertmanager's are; none for the plain comparisons.
-fn expression(matcher: &Matcher) -> Result<Option<Regex>, String> {
-    if matches!(matcher.op, MatchOp::Equal | MatchOp::NotEqual) {
-        return Ok(None);
-    }
-    let whole = format!("^(?:{})$", matcher.value);
-    let built = RegexBuilder::new(&whole).size_limit(REGEX_BYTES).build();
-    built.map(Some).map_err(|why| {
-        let why = why.to_string();
-        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        format!("\"{}\" isn't a regular expression that can be used: {why}", matcher.value)
-    })
-}
-
-/// A label's, or that of what can be asked like one; empty where there is none.
-#[must_use]
-pub fn value<'a>(alert: &'a Alert, label: &str) -> &'a str {
-    use crate::ledger::Severity;
-    match label {
-        "alert" | "alertname" => &alert.name,
-        "severity" => match alert.severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        },
-        label => alert.labels.get(label).map_or("", String::as_str),
+        self.silences[&silence].as_ref().is_some_and(|matching| matching.takes(alert))
     }
 }

@@ -9,7 +9,8 @@
 
 use super::{
     PROPOSE_AGAIN,
-    config::{Compiled, value},
+    config::Compiled,
+    matching::value,
     mutes::Mutes,
     standing::{Standing, standing},
 };

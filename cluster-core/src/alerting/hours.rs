@@ -16,6 +16,12 @@ pub struct Hours {
     schedule: Schedule,
 }
 
+/// Whether a schedule can be of this place.
+#[must_use]
+pub fn is_time_zone(name: &str) -> bool {
+    TimeZoneDatabase::bundled().get(name).is_ok()
+}
+
 impl Hours {
     /// # Errors
     /// A sentence: there is no such time zone.

@@ -16,6 +16,7 @@ mod facts;
 mod groups;
 mod hours;
 mod keep;
+mod matching;
 mod mutes;
 mod notice;
 pub mod outbox;
@@ -32,6 +33,8 @@ mod tests_channels;
 #[cfg(test)]
 mod tests_crashes;
 #[cfg(test)]
+mod tests_mutes;
+#[cfg(test)]
 mod tests_nodes;
 #[cfg(test)]
 mod tests_pipeline;
@@ -47,11 +50,11 @@ pub mod user_rules;
 mod watchdog;
 
 pub use condition::{Condition, VARIABLES};
-pub use config::{check, check_matcher};
 pub use facts::{NODE_VARIABLES, WORKLOAD_VARIABLES};
-pub use hours::Hours;
+pub use hours::{Hours, is_time_zone};
+pub use matching::{BadExpression, Matching};
 pub use notice::{NOTICE_VERSION, Notice, message_id};
-pub use user_rules::{RULE_LABELS_MAX, check_rule};
+pub use user_rules::{RULE_LABELS_MAX, check_rule, check_rule_name};
 
 use crate::{
     ids::NodeId,

@@ -3,7 +3,7 @@
 //!
 //! Not here: schedules of routes (`groups`), which mute on some channels only.
 
-use super::config::{Compiled, value};
+use super::{config::Compiled, matching::value};
 use crate::{
     ledger::{Alert, Ledger},
     limits::{SENTENCE_BYTES, clip},

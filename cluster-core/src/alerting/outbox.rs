@@ -12,8 +12,8 @@
 use super::{Effect, PROPOSE_AGAIN, room};
 use crate::{
     ids::NodeId,
-    ledger::{Body, Ledger, Message, SendOutcome},
-    limits::{CHANNEL_FAILURES_MAX, NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS},
+    ledger::{Body, Ledger, Message, Pace, SendOutcome},
+    limits::{NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS, SEND_WITHIN_MAX_MS},
     time::{Instant, WallTime},
 };
 use core::time::Duration;
@@ -153,7 +153,7 @@ impl Outbox {
         let uncounted =
             self.flights.values().filter(flies).filter(|f| matches!(f.leg, Leg::Intended(_))).count();
         let room = room::room(ledger, channel, wall).saturating_sub(uncounted);
-        let failing = pace.is_some_and(|pace| pace.failed_in_a_row >= CHANNEL_FAILURES_MAX);
+        let failing = pace.is_some_and(Pace::keeps_failing);
         let most = if !failing {
             MAX_IN_FLIGHT
         } else if self.try_at.get(channel).is_some_and(|at| now < *at) {

@@ -285,15 +285,22 @@ impl Look<'_> {
         for (id, node) in &ledger.nodes {
             if node.state == NodeState::Alive && node.agent.state == AgentState::Up {
                 let heard = self.view.live.heard.get(id);
-                let sick = format!("NodeSick/{id}");
-                if heard == Some(&Heard::Sick) && self.holds_for(&sick, NODE_SICK_AFTER, None) {
-                    let why = self.view.live.sick.get(id);
-                    self.drafts.push((sick, text_nodes::sick(ledger, *id, why)));
-                }
-                let suspect = format!("NodeSuspect/{id}");
-                let silent = matches!(heard, Some(Heard::Suspect) | None);
-                if silent && self.holds_for(&suspect, NODE_SUSPECT_AFTER, None) {
-                    self.drafts.push((suspect, text_nodes::suspect(ledger, *id)));
+                match heard {
+                    Some(Heard::Sick) => {
+                        let key = format!("NodeSick/{id}");
+                        if self.holds_for(&key, NODE_SICK_AFTER, None) {
+                            let why = self.view.live.sick.get(id);
+                            self.drafts.push((key, text_nodes::sick(ledger, *id, why)));
+                        }
+                    }
+                    Some(Heard::Suspect) | None => {
+                        let key = format!("NodeSuspect/{id}");
+                        if self.holds_for(&key, NODE_SUSPECT_AFTER, None) {
+                            self.drafts.push((key, text_nodes::suspect(ledger, *id)));
+                        }
+                    }
+                    // As nearly all are, at each step.
+                    Some(Heard::Alive) => {}
                 }
             }
             // Through its deaths and returns, too: it is one story.

@@ -2,7 +2,8 @@
 //! and go while something waits.
 
 use super::{
-    tests_pipeline::{HOUR, chat, config, muted, play, silence},
+    tests_mutes::silence,
+    tests_pipeline::{HOUR, chat, config, muted, play},
     *,
 };
 use crate::{

@@ -57,9 +57,7 @@ pub struct UserRules {
 /// # Errors
 /// A sentence that follows the rule's name or place.
 pub fn check_rule(rule: &Rule) -> Result<(), String> {
-    if BUILT_IN.contains(&rule.name.as_str()) {
-        return Err(format!("\"{}\" is the name of a built-in alert; choose another name", rule.name));
-    }
+    check_rule_name(&rule.name)?;
     if rule.labels.len() > RULE_LABELS_MAX {
         let count = rule.labels.len();
         return Err(format!("it has {count} labels; at most {RULE_LABELS_MAX} leave room for the subject's"));
@@ -67,6 +65,17 @@ pub fn check_rule(rule: &Rule) -> Result<(), String> {
     Condition::of_rule(&rule.condition, rule.over)
         .map(|_| ())
         .map_err(|why| format!("the condition is wrong: {why}"))
+}
+
+/// Whether a rule can be called so.
+///
+/// # Errors
+/// A sentence that follows the rule's name or place.
+pub fn check_rule_name(name: &str) -> Result<(), String> {
+    match BUILT_IN.contains(&name) {
+        true => Err(format!("\"{name}\" is the name of a built-in alert; choose another name")),
+        false => Ok(()),
+    }
 }
 
 /// Its alerts end when the rule or the subject is gone.

@@ -4,7 +4,10 @@
 //! Not here: confirming the leadership, and the request (the agent's).
 
 use super::Effect;
-use crate::{ledger::Ledger, limits::CHANNEL_FAILURES_MAX, time::Instant};
+use crate::{
+    ledger::{Ledger, Pace},
+    time::Instant,
+};
 use core::time::Duration;
 
 #[derive(Debug, Default)]
@@ -27,16 +30,17 @@ impl Watchdog {
 
 /// Some channel doesn't keep failing.
 fn somebody_can_be_told(ledger: &Ledger) -> bool {
-    let fails = |channel: &String| {
-        ledger.paces.get(channel).is_some_and(|pace| pace.failed_in_a_row >= CHANNEL_FAILURES_MAX)
-    };
+    let fails = |channel: &String| ledger.paces.get(channel).is_some_and(Pace::keeps_failing);
     ledger.alerting.channels.keys().any(|channel| !fails(channel))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Channel, Pace, SecretRef};
+    use crate::{
+        ledger::{Channel, SecretRef},
+        limits::CHANNEL_FAILURES_MAX,
+    };
 
     fn shop() -> Ledger {
         let mut ledger = Ledger::default();

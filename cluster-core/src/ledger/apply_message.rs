@@ -9,16 +9,16 @@ use super::{
     apply::{Entry, Outcome, reject},
     command::{Body, Phase, Rejection, Reply, SendOutcome},
     state::Ledger,
-    state_alert::{Alert, CHANNEL_FAILING, Intent, Message, Notification, NotificationState, Why},
+    state_alert::{Alert, CHANNEL_FAILING, Intent, Message, Notification, NotificationState, Pace, Why},
     state_alerting::Rate,
 };
 use crate::ids::NodeId;
 use crate::limits::{
-    CHANNEL_FAILURES_MAX, FAILOVER_AFTER_MS, MESSAGE_ALERTS_MAX, MESSAGES_MAX, NOTIFICATION_ATTEMPTS_MAX,
-    QUIET_MAX_MS, SEND_WITHIN_MAX_MS, SENTENCE_BYTES, clip,
+    FAILOVER_AFTER_MS, MESSAGE_ALERTS_MAX, MESSAGES_MAX, NOTIFICATION_ATTEMPTS_MAX, QUIET_MAX_MS,
+    SEND_WITHIN_MAX_MS, SENTENCE_BYTES, clip,
 };
 use crate::time::WallTime;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Ledger {
     pub(super) fn message_queued(
@@ -185,11 +185,9 @@ impl Ledger {
         };
         let channel = message.channel.clone();
         self.show(*id);
-        if let Some(state) = settled {
-            self.settle(entry, *id, state, Some(*by));
-        }
-        if settled.is_none() {
-            self.hand_on_what_waits(entry, &channel, *by);
+        match settled {
+            Some(state) => self.settle(entry, *id, state, *by),
+            None => self.hand_on_what_waits(entry, &channel, *by),
         }
         Ok(Reply::Done)
     }
@@ -197,7 +195,7 @@ impl Ledger {
     /// A channel that keeps failing is tried with one message at a time: its failover doesn't wait for all of them, and
     /// gets them as one, as an entry queues one message; of one incident where the provider knows each by its key.
     fn hand_on_what_waits(&mut self, entry: &Entry<'_>, channel: &str, by: NodeId) {
-        let failing = self.paces.get(channel).is_some_and(|p| p.failed_in_a_row >= CHANNEL_FAILURES_MAX);
+        let failing = self.paces.get(channel).is_some_and(Pace::keeps_failing);
         let to = self.alerting.channels.get(channel).and_then(|channel| channel.failover.clone());
         let Some(to) = to.filter(|_| failing) else { return };
         let keyed = self.alerting.channels.get(&to).is_some_and(|to| to.is_keyed());
@@ -217,7 +215,7 @@ impl Ledger {
                 "the channel keeps failing".clone_into(&mut message.reason);
             }
             self.show(id);
-            told.extend(self.settle_alone(entry, id, NotificationState::Failed, Some(by), Some(&to)));
+            told.extend(self.settle_alone(entry, id, NotificationState::Failed, by, Some(&to)));
         }
         if let Some(incident) = incident.filter(|_| !told.is_empty()) {
             self.queue(entry, &to, told, incident, Why::Failover);
@@ -227,20 +225,16 @@ impl Ledger {
     /// Its alerts' notifications say how it stands.
     fn show(&mut self, id: u64) {
         let Some(message) = self.messages.get(&id) else { return };
-        for (alert, phase) in &message.told {
-            let alert = self.alerts.get_mut(alert);
-            let Some(shown) = alert.and_then(|alert| alert.shown(&message.channel, *phase, id)) else {
-                continue;
-            };
+        each_shown(&mut self.alerts, message, id, |shown| {
             shown.attempts = message.attempts;
             shown.reason.clone_from(&message.reason);
             shown.maybe_repeated = message.maybe_repeated;
             shown.uncertain |= message.uncertain;
-        }
+        });
     }
 
     /// It is over with it; what failed is handed on.
-    fn settle(&mut self, entry: &Entry<'_>, id: u64, state: NotificationState, by: Option<NodeId>) {
+    fn settle(&mut self, entry: &Entry<'_>, id: u64, state: NotificationState, by: NodeId) {
         let Some(message) = self.messages.get(&id) else { return };
         let incident = message.incident;
         let to = self.alerting.channels.get(&message.channel).and_then(|channel| channel.failover.clone());
@@ -257,17 +251,13 @@ impl Ledger {
         entry: &Entry<'_>,
         id: u64,
         state: NotificationState,
-        by: Option<NodeId>,
+        by: NodeId,
         to: Option<&str>,
     ) -> Vec<(u64, Phase)> {
         let Some(message) = self.messages.remove(&id) else { return Vec::new() };
-        for (alert, phase) in &message.told {
-            let alert = self.alerts.get_mut(alert);
-            let Some(shown) = alert.and_then(|alert| alert.shown(&message.channel, *phase, id)) else {
-                continue;
-            };
+        each_shown(&mut self.alerts, &message, id, |shown| {
             shown.state = state;
-            shown.by = by;
+            shown.by = Some(by);
             shown.settled_at = Some(entry.now);
             if state == NotificationState::Sent {
                 shown.sent_at = Some(entry.now);
@@ -276,7 +266,7 @@ impl Ledger {
             if let Some(to) = to {
                 shown.reason = clip(&format!("{}; {to} is told instead", shown.reason), SENTENCE_BYTES);
             }
-        }
+        });
         let Some(to) = to else { return Vec::new() };
         let untold = |(alert, phase): &(u64, Phase)| self.may_tell(*alert, *phase, to, Why::Failover).is_ok();
         message.told.into_iter().filter(untold).collect()
@@ -291,11 +281,7 @@ impl Ledger {
         self.paces.retain(|channel, _| self.alerting.channels.contains_key(channel));
         for id in dropped {
             let Some(message) = self.messages.remove(&id) else { continue };
-            for (alert, phase) in &message.told {
-                let alert = self.alerts.get_mut(alert);
-                let Some(shown) = alert.and_then(|alert| alert.shown(&message.channel, *phase, id)) else {
-                    continue;
-                };
+            each_shown(&mut self.alerts, &message, id, |shown| {
                 shown.uncertain |= message.intent.is_some();
                 shown.state = match (shown.told_at, shown.uncertain) {
                     (Some(_), _) => NotificationState::Sent,
@@ -303,7 +289,7 @@ impl Ledger {
                     (None, false) => NotificationState::Suppressed,
                 };
                 "the channel was removed".clone_into(&mut shown.reason);
-            }
+            });
         }
     }
 }
@@ -329,12 +315,6 @@ impl Alert {
             self.notifications.len() - 1
         });
         &mut self.notifications[at]
-    }
-
-    /// The notification that this message shows in: a later one may have taken it.
-    fn shown(&mut self, channel: &str, phase: Phase, message: u64) -> Option<&mut Notification> {
-        let shows = |n: &&mut Notification| n.channel == channel && n.phase == phase && n.message == message;
-        self.notifications.iter_mut().find(shows)
     }
 }
 
@@ -362,6 +342,23 @@ impl Notification {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.state == NotificationState::Pending || self.was_heard()
+    }
+}
+
+/// Every notification that this message shows in: a later one may have taken some.
+fn each_shown(
+    alerts: &mut BTreeMap<u64, Alert>,
+    message: &Message,
+    id: u64,
+    mut write: impl FnMut(&mut Notification),
+) {
+    for (alert, phase) in &message.told {
+        let shows =
+            |n: &&mut Notification| n.channel == message.channel && n.phase == *phase && n.message == id;
+        let notifications = alerts.get_mut(alert).map(|alert| &mut alert.notifications);
+        if let Some(shown) = notifications.and_then(|all| all.iter_mut().find(shows)) {
+            write(shown);
+        }
     }
 }
 

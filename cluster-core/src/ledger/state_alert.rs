@@ -4,6 +4,7 @@
 use super::command::Phase;
 use crate::{
     ids::{FailureId, NodeId},
+    limits::CHANNEL_FAILURES_MAX,
     time::WallTime,
 };
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,20 @@ pub enum Severity {
     Info,
     Warning,
     Critical,
+}
+
+impl Severity {
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// As users write and read it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 /// The built-in alert that isn't told on the channel that it is about, its label `channel`.
@@ -129,6 +144,14 @@ pub struct Pace {
     pub failed_in_a_row: u32,
     /// Its provider asked for silence until then.
     pub quiet_until: Option<WallTime>,
+}
+
+impl Pace {
+    /// So often in a row that it is no accident.
+    #[must_use]
+    pub const fn keeps_failing(&self) -> bool {
+        self.failed_in_a_row >= CHANNEL_FAILURES_MAX
+    }
 }
 
 /// Alerts that match all matchers aren't told from `starts_at` to `ends_at`. Its id is its entry's index.

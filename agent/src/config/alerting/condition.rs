@@ -2,7 +2,11 @@
 //!
 //! The one place where the file and the wire ask that. Not here: what a condition or a time zone means.
 
-use cluster_core::{alerting::Condition, ledger::Over, limits::CONDITION_BYTES};
+use cluster_core::{
+    alerting::{Condition, is_time_zone},
+    ledger::Over,
+    limits::CONDITION_BYTES,
+};
 
 /// Of a condition over an alert.
 ///
@@ -42,13 +46,11 @@ fn check(text: &str, like: &str, compile: impl Fn(&str) -> Result<(), String>) -
 /// # Errors
 /// A sentence that follows the time zone's place.
 pub fn check_timezone(name: &str) -> Result<(), String> {
-    match jiff::tz::TimeZoneDatabase::bundled().get(name) {
-        Ok(_) => Ok(()),
-        Err(_) => {
-            let shown = crate::notify::words::cut(name, 40).escape_debug().to_string();
-            Err(format!("there is no time zone \"{shown}\"; name one like \"Asia/Shanghai\" or \"UTC\""))
-        }
+    if is_time_zone(name) {
+        return Ok(());
     }
+    let shown = crate::notify::words::cut(name, 40).escape_debug().to_string();
+    Err(format!("there is no time zone \"{shown}\"; name one like \"Asia/Shanghai\" or \"UTC\""))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{
     link, short,
 };
 use cluster_core::{
-    alerting::{RULE_LABELS_MAX, rules::BUILT_IN},
+    alerting::{RULE_LABELS_MAX, check_rule_name},
     ledger::{AlertingConfig, Over, Rule, Severity},
     limits::{ALERTING_WAIT_MAX_MS, DESCRIPTION_BYTES, NAME_BYTES, SENTENCE_BYTES, VALUE_BYTES},
 };
@@ -29,13 +29,9 @@ pub(super) fn read(section: &Section<'_>, config: &AlertingConfig) -> Result<Rul
     if config.rules.iter().any(|rule| rule.name == name) {
         return Err(section.bad("name", format!("there is a rule \"{name}\" above; choose another name")));
     }
-    if BUILT_IN.contains(&name.as_str()) {
-        let what = format!("\"{name}\" is the name of a built-in alert; choose another name");
-        return Err(section.bad("name", what));
-    }
+    check_rule_name(&name).map_err(|why| section.bad("name", why))?;
     let over = one_of(section, "over", &[("nodes", Over::Nodes), ("workloads", Over::Workloads)], &[])?;
-    let severities =
-        [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
+    let severities = Severity::ALL.map(|severity| (severity.name(), severity));
     let over = over
         .ok_or_else(|| section.wrong("doesn't say of what; add over = \"nodes\", or over = \"workloads\""))?;
     Ok(Rule {

@@ -65,7 +65,7 @@ fn labels(notice: &Notice) -> Map<String, Value> {
     let theirs = notice.labels.iter().map(|(name, value)| (label_name(name), value.as_str()));
     let ours = [
         ("alertname", notice.alert.as_str()),
-        ("severity", body::severity(notice.severity)),
+        ("severity", notice.severity.name()),
         ("cluster", notice.cluster.as_str()),
     ];
     let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), value));

@@ -4,7 +4,7 @@
 //! Not here: asking later what became of a request, which is taken in before it is looked at.
 
 use crate::notify::{
-    Refused, body,
+    Refused,
     http::{self, Answer, Request},
     message::Message,
     secret::Secret,
@@ -66,7 +66,7 @@ fn create(config: &Config, message: &Message, alias: &str) -> Value {
     let mut details: serde_json::Map<String, Value> =
         message.labels().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     details.insert("cluster".to_owned(), json!(message.cluster));
-    details.insert("severity".to_owned(), json!(body::severity(message.severity)));
+    details.insert("severity".to_owned(), json!(message.severity.name()));
     json!({
         "alias": alias,
         "message": words::cut_chars(&message.words.title, MESSAGE_CHARS),

@@ -44,7 +44,7 @@ pub fn request(config: &Config, message: &Message) -> Request {
         "payload": {
             "summary": words::cut_chars(&message.words.title, SUMMARY_CHARS),
             "source": source,
-            "severity": body::severity(message.severity),
+            "severity": message.severity.name(),
             "timestamp": body::rfc3339(message.starts_at()),
             "group": message.cluster,
             "class": message.notices[0].alert,

@@ -3,7 +3,7 @@
 //! Not here: acknowledgements; a person gives them there.
 
 use crate::notify::{
-    Refused, body,
+    Refused,
     http::{self, Answer, Request},
     message::Message,
     secret::Secret,
@@ -42,7 +42,7 @@ pub fn request(config: &Config, message: &Message) -> Request {
         "state_start_time": message.starts_at().0 / 1000,
         "monitoring_tool": "Holdfast",
         "cluster": message.cluster,
-        "severity": body::severity(message.severity),
+        "severity": message.severity.name(),
         "labels": message.labels(),
     });
     Request::json(url, body).hiding(key)

@@ -12,18 +12,16 @@ use super::{
 };
 use crate::view::{View, timestamp};
 use cluster_core::{
-    ledger::{Alert, Body, MatchOp, Matcher, Reply, Severity, Silence},
+    alerting::{BadExpression, Matching},
+    ledger::{Body, MatchOp, Matcher, Reply, Silence},
     limits::{MATCHERS_MAX, SILENCE_LISTED_MS},
     time::WallTime,
 };
 use holdfast_proto::v1;
-use regex::{Regex, RegexBuilder};
 use tonic::{Code, Request, Response, Status};
 
 /// What lasts longer is a route's or a maintenance's to say.
 const LONGEST_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
-/// Memory that one expression may take.
-const REGEX_BYTES: usize = 256 * 1024;
 
 pub async fn add(
     api: &Api,
@@ -39,7 +37,7 @@ pub async fn add(
         };
         api.with_view(|view| {
             let silence = view.ledger.silences.get(&id).ok_or_else(|| not_found(&id.to_string()))?;
-            let matching = Matching::of(&silence.matchers).map_err(|why| invalid("INVALID_MATCHER", why))?;
+            let matching = Matching::of(&silence.matchers).map_err(bad_expression)?;
             let firing = view.ledger.alerts.iter().rev().filter(|(_, alert)| alert.ends_at.is_none());
             let matched = firing.filter(|(_, alert)| matching.takes(alert));
             Ok(v1::AddSilenceResponse {
@@ -118,7 +116,7 @@ fn from_wire(message: v1::AddSilenceRequest, now: WallTime) -> Result<Silence, S
         return Err(invalid("INVALID_LENGTH", text));
     }
     let matchers = message.matchers.into_iter().map(matcher).collect::<Result<Vec<_>, _>>()?;
-    Matching::of(&matchers).map_err(|why| invalid("INVALID_MATCHER", why))?;
+    Matching::of(&matchers).map_err(bad_expression)?;
     Ok(Silence {
         matchers,
         starts_at: now,
@@ -171,59 +169,11 @@ fn to_wire(view: &View<'_>, id: u64, silence: &Silence) -> v1::Silence {
     }
 }
 
-/// Matchers that can be asked.
-///
-/// MERGE: `cluster_core::alerting` asks them of alerts that are about to be told; both must agree.
-struct Matching<'m>(Vec<(&'m Matcher, Option<Regex>)>);
-
-impl<'m> Matching<'m> {
-    fn of(matchers: &'m [Matcher]) -> Result<Self, String> {
-        let one = |matcher| Ok((matcher, expression(matcher)?));
-        matchers.iter().map(one).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// All matchers match.
-    fn takes(&self, alert: &Alert) -> bool {
-        self.0.iter().all(|(matcher, expression)| {
-            let value = value(alert, &matcher.label);
-            let matches = expression.as_ref().is_some_and(|expression| expression.is_match(value));
-            match matcher.op {
-                MatchOp::Equal => value == matcher.value,
-                MatchOp::NotEqual => value != matcher.value,
-                MatchOp::Matches => matches,
-                MatchOp::MatchesNot => !matches,
-            }
-        })
-    }
-}
-
-/// Anchored at both ends, as Alertmanager's are; none for the plain comparisons.
-fn expression(matcher: &Matcher) -> Result<Option<Regex>, String> {
-    if matches!(matcher.op, MatchOp::Equal | MatchOp::NotEqual) {
-        return Ok(None);
-    }
-    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES).build();
-    // By itself first: "a)|(b" would be sound within the brackets, and mean something else.
-    let built = build(&matcher.value).and_then(|_| build(&format!("^(?:{})$", matcher.value)));
-    built.map(Some).map_err(|why| {
-        let why = why.to_string();
-        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let shown = crate::notify::words::cut(&matcher.value, 80).escape_debug().to_string();
-        format!("\"{shown}\" isn't a regular expression that can be used: {why}; write one like \"web-.*\"")
-    })
-}
-
-/// A label's, or that of what can be asked like one; empty where there is none.
-fn value<'a>(alert: &'a Alert, label: &str) -> &'a str {
-    match label {
-        "alert" | "alertname" => &alert.name,
-        "severity" => match alert.severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        },
-        label => alert.labels.get(label).map_or("", String::as_str),
-    }
+fn bad_expression(BadExpression { value, why }: BadExpression) -> Status {
+    let shown = crate::notify::words::cut(&value, 80).escape_debug().to_string();
+    let text =
+        format!("\"{shown}\" isn't a regular expression that can be used: {why}; write one like \"web-.*\"");
+    invalid("INVALID_MATCHER", text)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{
         client::endpoint,
     },
 };
-use cluster_core::ids::RequestId;
+use cluster_core::{ids::RequestId, ledger::Severity};
 use holdfast_proto::v1::alert_service_client::AlertServiceClient;
 use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
