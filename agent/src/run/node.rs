@@ -293,7 +293,7 @@ impl Node {
             self.account(now);
             self.prepare_next(now);
             if self.leader.is_some() {
-                self.heard.vitals = self.members.all_vitals().collect();
+                self.hear_vitals();
             }
         }
         self.p.instances.tick(now);

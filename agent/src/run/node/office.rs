@@ -60,10 +60,17 @@ impl Node {
         self.urgent = true;
         self.cut(now, cut::Event::Leading(leads));
         if let (true, Some(cluster)) = (leads, self.p.stored.cluster()) {
+            // Before its first look: rules that hold by them would seem to be over.
+            self.hear_vitals();
             let (office, lease, groups) = (self.p.office.clone(), self.p.timing.lease, self.groups());
             self.leader = Some(Leader::new(office, cluster, status.term, now, lease, groups.clone()));
             self.lead(|leader, ledger, live| leader.voters(now, ledger, live, &groups));
         }
+    }
+
+    /// How members fare, for a leader's rules.
+    pub(super) fn hear_vitals(&mut self) {
+        self.heard.vitals = self.members.all_vitals().collect();
     }
 
     /// One step of the cut, and what it wants.
