@@ -11,6 +11,7 @@ use crate::wire::{
 use cluster_core::ids::{ClusterId, NodeId};
 use std::{
     collections::BTreeMap,
+    fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -52,6 +53,13 @@ pub struct Introduction {
     pub key_id: KeyId,
     /// Of its keeper, when it isn't the agent's own.
     pub udp_address: Option<String>,
+}
+
+/// Without the key, which belongs into no log.
+impl fmt::Debug for Introduction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Introduction").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
 }
 
 struct Known {
@@ -120,6 +128,16 @@ impl Contacts {
         let channel = channel
             .map_err(|e| ContactError::Unasked { address: address.to_owned(), cause: e.to_string() })?;
         let introduction = peer::introduce(channel, cluster, self.me, node, INTRODUCE_TIMEOUT).await?;
+        self.introduced(node, address, introduction).await
+    }
+
+    /// The agent of `node` at `address` handed out this.
+    pub async fn introduced(
+        &self,
+        node: NodeId,
+        address: &str,
+        introduction: Introduction,
+    ) -> Result<Contact, ContactError> {
         let udp = introduction.udp_address.as_deref().unwrap_or(address);
         let contact =
             Contact { key: introduction.key, key_id: introduction.key_id, addresses: resolve(udp).await? };

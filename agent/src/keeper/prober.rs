@@ -1,11 +1,11 @@
 //! Asks other nodes' keepers whether they are there, and how their agents are: a burst of sealed probes by UDP.
 //!
 //! One socket of the agent's own for each family of addresses; the first answer of a burst is told, and ends it. A burst
-//! needs a key, and a host that is gone hands out none: `prepare` fetches it while all is well. Not here: when to ask, and
-//! what an answer means (`cluster_core::membership`).
+//! needs a key, and a host that is gone hands out none: neighbours hand it out over their streams while all is well. Not
+//! here: when to ask, and what an answer means (`cluster_core::membership`).
 
 use super::{
-    contacts::{Contact, Contacts},
+    contacts::{Contact, Contacts, Introduction},
     datagram::{self, DATAGRAM_MAX, Kind, Message},
 };
 use cluster_core::{ids::NodeId, membership::AgentState};
@@ -66,19 +66,23 @@ impl Prober {
         Ok(Self { core, _tasks: tasks })
     }
 
-    /// Fetches the key for `peer`, whose agent is at `address` (`HOST:PORT`), unless it is known: for when a stream to
-    /// it has just been opened. Returns at once, whether there was something to fetch.
-    pub fn prepare(&self, peer: NodeId, address: &str) -> bool {
-        if self.core.contacts.cached(peer, address).is_some() {
-            return false;
+    /// Whether there is a key for `peer`, whose agent is at `address` (`HOST:PORT`).
+    #[must_use]
+    pub fn knows(&self, peer: NodeId, address: &str) -> bool {
+        self.core.contacts.cached(peer, address).is_some()
+    }
+
+    /// The agent of `peer` handed out its keeper's key. Returns at once.
+    pub fn introduced(&self, peer: NodeId, address: String, introduction: Introduction) {
+        if self.knows(peer, &address) {
+            return;
         }
-        let (core, address) = (self.core.clone(), address.to_owned());
+        let core = self.core.clone();
         tokio::spawn(async move {
-            if let Err(error) = core.contacts.contact(peer, &address).await {
+            if let Err(error) = core.contacts.introduced(peer, &address, introduction).await {
                 tracing::debug!(%peer, %error, "no key for probes of a peer yet");
             }
         });
-        true
     }
 
     /// Sends `count` probes to `peer`'s keeper, `every` so often, until one is answered. Returns at once; the first answer

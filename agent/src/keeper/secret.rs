@@ -3,6 +3,7 @@
 //! A keeper needs no table of keys: it derives the one that a datagram names by its sender. A key's id tells which
 //! secret it comes from, so that a peer with a key of a secret that is gone can be told so. Not here: handing keys out.
 
+use super::contacts::Introduction;
 use crate::storage::StorageError;
 use cluster_core::ids::NodeId;
 use hmac_sha256::{HMAC, Hash};
@@ -102,6 +103,12 @@ impl Secret {
         mac.update(peer.0.to_le_bytes());
         mac.update(own.0.to_le_bytes());
         Key(mac.finalize())
+    }
+
+    /// What the agent of node `own` hands out to `peer`.
+    #[must_use]
+    pub fn introduce(&self, peer: NodeId, own: NodeId) -> Introduction {
+        Introduction { key: self.key_for(peer, own), key_id: self.id(), udp_address: None }
     }
 }
 

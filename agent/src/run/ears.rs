@@ -76,6 +76,8 @@ impl Ear for Ears {
             let input = match said {
                 Said::Beat(beat) => Input::Beat(beat, at),
                 Said::Report(sent) => Input::Report(Box::new(sent)),
+                Said::AskKey(asked) => Input::KeyAsked(asked),
+                Said::Key(from, introduction) => Input::Key(from, Box::new(introduction)),
             };
             let _stopping = self.inputs.send(input).await;
         })

@@ -328,8 +328,7 @@ impl PeerHandler for Handler {
         if to != me {
             return Err(Refused::No(format!("this is node {me}, not {to}")));
         }
-        let (key, key_id) = (self.secret.key_for(from, me), self.secret.id());
-        Ok(Introduction { key, key_id, udp_address: None })
+        Ok(self.secret.introduce(from, me))
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), Refused>> {

@@ -1,9 +1,14 @@
 //! Everything that the main loop is told, by whoever learnt it.
 
 use crate::{
-    keeper::prober::Probed,
+    keeper::{contacts::Introduction, prober::Probed},
     sense::Sensed,
-    wire::{convert::Beat, findings::SentReport, gossip::StreamEvent, peer::Meeting},
+    wire::{
+        convert::Beat,
+        findings::SentReport,
+        gossip::{KeyAsked, StreamEvent},
+        peer::Meeting,
+    },
 };
 use cluster_core::{
     ids::{LeaseEpoch, NodeId},
@@ -30,6 +35,10 @@ pub enum Input {
     Stream(StreamEvent),
     /// What another observer found, for this voter's cut.
     Report(Box<SentReport>),
+    /// A neighbour wants the key of this node's keeper.
+    KeyAsked(KeyAsked),
+    /// A neighbour hands out the key of its own.
+    Key(NodeId, Box<Introduction>),
     /// A voter's account of what it last acknowledged, when it has no stream to this leader.
     AckAges(NodeId, Vec<(LeaseEpoch, Duration)>),
     /// How this host fares.

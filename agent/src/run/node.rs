@@ -28,7 +28,7 @@ use crate::{
     clock,
     consensus::{self, Consensus},
     http::Pulse,
-    keeper::{self, prober::Prober},
+    keeper::{self, prober::Prober, secret::Secret},
     limits::{DIALS_IN_FLIGHT, LOOP_QUEUE},
     shared::{Identity, Live},
     wire::{client::Peers, gossip::Ear},
@@ -81,6 +81,8 @@ pub struct Parts {
     pub lease: Lease,
     pub last_resort: LastResort,
     pub prober: Prober,
+    /// The keeper's, by which this agent introduces it.
+    pub secret: Secret,
     pub ear: Arc<dyn Ear>,
     pub live: watch::Sender<Arc<Live>>,
     pub heard: watch::Receiver<Heard>,
@@ -122,8 +124,7 @@ pub struct Node {
     ticked_at: Instant,
     members_due: Instant,
     accounted_at: Instant,
-    prepare_at: Instant,
-    /// Whose keeper's key was fetched last.
+    /// Whose keeper's key was asked for last.
     prepared: NodeId,
     profile: NodeProfile,
     /// Something happened that the picture of the present doesn't show yet; and something of who leads or votes.
@@ -172,7 +173,6 @@ impl Node {
             ticked_at: now,
             members_due: now,
             accounted_at: now,
-            prepare_at: now,
             prepared: NodeId::default(),
             news: true,
             urgent: true,
@@ -245,6 +245,8 @@ impl Node {
             Input::Joined(answer) => self.joined(answer),
             Input::Stream(event) => self.stream(now, event),
             Input::Report(sent) => self.reported(now, *sent),
+            Input::KeyAsked(asked) => self.key_asked(asked),
+            Input::Key(from, introduction) => self.introduced(from, *introduction),
             Input::AckAges(voter, ages) => self.ack_ages(now, voter, ages),
             Input::Sensed(sensed) => self.sensed(now, sensed),
             Input::Probed(probed) => {
@@ -291,7 +293,7 @@ impl Node {
             self.gossip(now, membership::Event::Tick);
             self.cut(now, cut::Event::Tick);
             self.account(now);
-            self.prepare_next(now);
+            self.prepare_next();
             if self.leader.is_some() {
                 self.hear_vitals();
             }

@@ -64,6 +64,8 @@ pub fn beat_to_wire(beat: &Beat) -> pb::Heartbeat {
         ack_ages: ages_to_wire(&beat.ack_ages),
         view_epoch: h.view.0,
         report: None,
+        asks_key: None,
+        key: None,
     }
 }
 

@@ -8,9 +8,10 @@ use super::{
     client::Peers,
     convert::{Beat, beat_from_wire, beat_to_wire},
     findings::{SentReport, report_from_wire, report_to_wire},
-    peer::client,
+    peer::{client, introduction_from_wire, introduction_to_wire},
     peer_server::Refused,
 };
+use crate::keeper::contacts::Introduction;
 use cluster_core::ids::{ClusterId, NodeId};
 use futures::{Stream, StreamExt as _, future::BoxFuture};
 use holdfast_proto::internal as pb;
@@ -42,6 +43,26 @@ pub enum Said {
     Beat(Box<Beat>),
     /// To a voter that is a neighbour, beside the call that carries the same.
     Report(SentReport),
+    AskKey(KeyAsked),
+    Key(NodeId, Introduction),
+}
+
+/// The key of the keeper of `to` is wanted: over a stream that stands it costs no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyAsked {
+    pub cluster: ClusterId,
+    pub from: NodeId,
+    pub to: NodeId,
+}
+
+impl Said {
+    const fn from(&self) -> NodeId {
+        match self {
+            Self::Beat(beat) => beat.heartbeat.from,
+            Self::Report(sent) => sent.report.observer,
+            Self::AskKey(KeyAsked { from, .. }) | Self::Key(from, _) => *from,
+        }
+    }
 }
 
 /// Which of this process' streams; never used twice.
@@ -160,16 +181,12 @@ async fn listen(
             Err(status) => return (status.message().to_owned(), None),
         };
         let said = reader.read(message).and_then(|said| {
-            let from = match &said {
-                Said::Beat(beat) => beat.heartbeat.from,
-                Said::Report(sent) => sent.report.observer,
-            };
-            if from != peer {
-                return Err(Refused::No(format!("this stream is {peer}'s, not {from}'s")));
+            if said.from() != peer {
+                return Err(Refused::No(format!("this stream is {peer}'s, not {}'s", said.from())));
             }
             match &said {
                 Said::Beat(beat) => ear.admit(beat, names).map(|heard| heard.then_some(said)),
-                Said::Report(_) => Ok(Some(said)),
+                Said::Report(_) | Said::AskKey(_) | Said::Key(..) => Ok(Some(said)),
             }
         });
         match said {
@@ -208,12 +225,10 @@ async fn converse(
     into: &mpsc::Sender<Outgoing>,
 ) -> Option<Refused> {
     let mut reader = Reader::default();
-    let first = tokio::time::timeout(FIRST_WORD, inbound.message()).await;
-    let Ok(Ok(Some(first))) = first else { return Some(Refused::No("nothing was said".into())) };
-    let beat = match reader.read(first) {
-        Ok(Said::Beat(beat)) => beat,
-        Ok(Said::Report(_)) => return Some(Refused::No("the first word is a heartbeat".into())),
-        Err(refused) => return Some(refused),
+    let beat = match tokio::time::timeout(FIRST_WORD, first_beat(&mut reader, &mut inbound)).await {
+        Ok(Ok(beat)) => beat,
+        Ok(Err(refused)) => return Some(refused),
+        Err(_) => return Some(Refused::No("no heartbeat came".into())),
     };
     let counts = match ear.admit(&beat, names) {
         Ok(counts) => counts,
@@ -229,6 +244,19 @@ async fn converse(
     refused
 }
 
+/// What else is said before it, nobody is known to say.
+async fn first_beat(
+    reader: &mut Reader,
+    inbound: &mut Streaming<pb::Heartbeat>,
+) -> Result<Box<Beat>, Refused> {
+    while let Ok(Some(message)) = inbound.message().await {
+        if let Said::Beat(beat) = reader.read(message)? {
+            return Ok(beat);
+        }
+    }
+    Err(Refused::No("nothing was said".into()))
+}
+
 /// Leaves out what the message before said as well.
 #[derive(Default)]
 struct Writer {
@@ -240,10 +268,18 @@ struct Writer {
 impl Writer {
     fn write(&mut self, said: &Said) -> pb::Heartbeat {
         let beat = match said {
+            Said::Beat(beat) => beat,
             Said::Report(sent) => {
                 return pb::Heartbeat { report: Some(report_to_wire(sent)), ..pb::Heartbeat::default() };
             }
-            Said::Beat(beat) => beat,
+            Said::AskKey(KeyAsked { cluster, from, to }) => {
+                let request = pb::IntroduceRequest { cluster_id: cluster.0, node: from.0, to: to.0 };
+                return pb::Heartbeat { asks_key: Some(request), ..pb::Heartbeat::default() };
+            }
+            Said::Key(from, introduction) => {
+                let key = Some(introduction_to_wire(introduction.clone()));
+                return pb::Heartbeat { from: from.0, key, ..pb::Heartbeat::default() };
+            }
         };
         let mut wire = beat_to_wire(beat);
         if self
@@ -278,6 +314,15 @@ impl Reader {
     fn read(&mut self, mut wire: pb::Heartbeat) -> Result<Said, Refused> {
         if let Some(report) = wire.report.take() {
             return report_from_wire(report).map(Said::Report).map_err(|e| Refused::No(e.to_string()));
+        }
+        if let Some(asked) = wire.asks_key {
+            let (cluster, from, to) = (ClusterId(asked.cluster_id), NodeId(asked.node), NodeId(asked.to));
+            return Ok(Said::AskKey(KeyAsked { cluster, from, to }));
+        }
+        if let Some(key) = wire.key.take() {
+            let introduction = introduction_from_wire(key);
+            let introduction = introduction.ok_or_else(|| Refused::No("a key of a wrong length".into()))?;
+            return Ok(Said::Key(NodeId(wire.from), introduction));
         }
         if wire.cluster_name.is_empty() && wire.cluster_id == 0 {
             wire.cluster_id = self.cluster_id;
@@ -317,7 +362,10 @@ pub mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{convert::tests::beat, findings::tests::sent};
+    use crate::{
+        keeper::secret::{Key, KeyId},
+        wire::{convert::tests::beat, findings::tests::sent},
+    };
     use cluster_core::ids::SessionId;
     use prost::Message as _;
 
@@ -334,8 +382,23 @@ mod tests {
             let wire = writer.write(&said);
             assert_eq!(reader.read(wire), Ok(said));
         }
-        let said = Said::Report(sent());
-        assert_eq!(reader.read(writer.write(&said)), Ok(said));
+        let introduction = Introduction { key: Key([1; 32]), key_id: KeyId([2; 8]), udp_address: None };
+        let from = founded.heartbeat.from;
+        for said in [
+            Said::Report(sent()),
+            Said::AskKey(KeyAsked { cluster: ClusterId(1), from, to: NodeId(9) }),
+            Said::Key(from, introduction),
+            Said::Beat(Box::new(founded)),
+        ] {
+            assert_eq!(reader.read(writer.write(&said)), Ok(said));
+        }
+    }
+
+    #[test]
+    fn a_key_of_a_wrong_length_is_refused() {
+        let key = pb::IntroduceResponse { key: vec![1; 31], key_id: vec![2; 8], udp_address: String::new() };
+        let wire = pb::Heartbeat { from: 1, key: Some(key), ..pb::Heartbeat::default() };
+        assert!(matches!(Reader::default().read(wire), Err(Refused::No(_))));
     }
 
     #[test]

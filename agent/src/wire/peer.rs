@@ -359,7 +359,7 @@ pub(super) fn introduction_to_wire(i: Introduction) -> pb::IntroduceResponse {
     }
 }
 
-fn introduction_from_wire(w: pb::IntroduceResponse) -> Option<Introduction> {
+pub(super) fn introduction_from_wire(w: pb::IntroduceResponse) -> Option<Introduction> {
     Some(Introduction {
         key: Key(w.key.try_into().ok()?),
         key_id: KeyId(w.key_id.try_into().ok()?),

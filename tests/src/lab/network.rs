@@ -22,7 +22,9 @@ pub const HUB_ADDRESS: &str = "10.77.255.254";
 pub const RECEIVER_PORT: u16 = 9_000;
 /// Hosts of one lab.
 pub const MOST_HOSTS: usize = 500;
-/// With more hosts than this the kernel's neighbour table, which all namespaces share, is too small as it comes.
+/// With more hosts than this they know each other's hardware addresses from the start: a question for one floods to all,
+/// and what as many machines would share the work of is this one machine's alone. The kernel's neighbour table, which all
+/// namespaces share, would be too small for them as it comes.
 const NEIGHBOURS_AS_THEY_COME: usize = 20;
 const NEIGHBOUR_LIMITS: [(&str, u32); 3] =
     [("gc_thresh3", 131_072), ("gc_thresh2", 65_536), ("gc_thresh1", 32_768)];
@@ -78,13 +80,23 @@ impl Network {
         for host in 0..hosts {
             network.add_host(host)?;
         }
+        if hosts > NEIGHBOURS_AS_THEY_COME {
+            let known = |h: usize| format!("neigh replace {} lladdr {} dev eth0\n", address(h), hardware(h));
+            let all: String = (0..hosts).map(known).collect();
+            for host in 0..hosts {
+                tool(&["ip", "-n", &network.name(host), "-batch", "-"], Some(&all))?;
+            }
+        }
         Ok(network)
     }
 
     fn add_host(&self, host: usize) -> Result<(), LabError> {
         let (hub, name) = (self.hub_name(), self.name(host));
         tool(&["ip", "netns", "add", &name], None)?;
-        ip(&hub, &format!("link add v{host} type veth peer name eth0 netns {name}"))?;
+        ip(
+            &hub,
+            &format!("link add v{host} type veth peer name eth0 address {} netns {name}", hardware(host)),
+        )?;
         ip(&hub, &format!("link set v{host} master br0 up"))?;
         ip(&name, "link set lo up")?;
         ip(&name, &format!("addr add {}/16 dev eth0", address(host)))?;
@@ -263,6 +275,11 @@ pub fn installed(tool: &str) -> bool {
 #[must_use]
 pub fn address(host: usize) -> String {
     format!("10.77.{}.{}", host / 250, host % 250 + 1)
+}
+
+/// Locally administered, of a host's end of its cable.
+fn hardware(host: usize) -> String {
+    format!("02:00:0a:4d:{:02x}:{:02x}", host / 250, host % 250 + 1)
 }
 
 fn ip(namespace: &str, arguments: &str) -> Result<(), LabError> {

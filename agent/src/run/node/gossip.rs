@@ -3,11 +3,12 @@
 use super::{LATE, Node};
 use crate::{
     clock,
+    keeper::contacts::Introduction,
     run::{input::Input, join::introduction},
     sense::Sensed,
     wire::{
         convert::Beat,
-        gossip::{self, Said, StreamEvent},
+        gossip::{self, KeyAsked, Said, StreamEvent},
         peer::{self, Acquaintance, Meeting, PeerError},
     },
 };
@@ -20,8 +21,6 @@ use cluster_core::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// Between two keys that this agent fetches for its neighbours' keepers.
-const PREPARE_EVERY: Duration = Duration::from_secs(2);
 /// A hello to where an agent may be is given up after this.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -57,11 +56,7 @@ impl Node {
                 if self.edges.opened(peer, id, outbox, dialled) {
                     self.news = true;
                     self.gossip(now, membership::Event::StreamOpened { peer });
-                    // Over the connection that it came by. To one that was dialled by the peer this agent has none yet:
-                    // an edge that stands is worth one, by and by.
-                    if dialled {
-                        let _kept = self.prepare(peer);
-                    }
+                    self.ask_key(peer);
                 }
             }
             StreamEvent::Ended { peer, id, why } => {
@@ -74,21 +69,36 @@ impl Node {
     }
 
     /// While all is well: a host that is gone hands out no key. False where there is one already.
-    fn prepare(&self, peer: NodeId) -> bool {
-        self.address(peer).is_some_and(|address| self.p.prober.prepare(peer, &address))
+    fn ask_key(&self, peer: NodeId) -> bool {
+        let Some(cluster) = self.p.stored.cluster() else { return false };
+        let lacks = self.address(peer).is_some_and(|address| !self.p.prober.knows(peer, &address));
+        if lacks {
+            let asked = KeyAsked { cluster, from: self.p.identity.node, to: peer };
+            self.edges.send(peer, Said::AskKey(asked));
+        }
+        lacks
     }
 
-    /// One neighbour after the other: where hundreds start at once, most edges are gone before their turn comes. For ever,
-    /// as a key can't be had before there is a cluster, and keepers get new ones.
-    pub(super) fn prepare_next(&mut self, now: Instant) {
-        if now < self.prepare_at || self.p.stored.cluster().is_none() {
-            return;
-        }
-        self.prepare_at = now + PREPARE_EVERY;
+    /// One neighbour after the other, for ever: a key can't be had before there is a cluster, and keepers get new ones.
+    pub(super) fn prepare_next(&mut self) {
         let connected = self.edges.connected();
         let after = connected.range(NodeId(self.prepared.0.saturating_add(1))..);
-        let next = after.chain(connected.range(..=self.prepared)).find(|peer| self.prepare(**peer)).copied();
+        let next = after.chain(connected.range(..=self.prepared)).find(|peer| self.ask_key(**peer)).copied();
         self.prepared = next.unwrap_or_default();
+    }
+
+    /// Over its stream, which only the two hear.
+    pub(super) fn key_asked(&self, KeyAsked { cluster, from, to }: KeyAsked) {
+        if self.p.stored.cluster() == Some(cluster) && to == self.p.identity.node {
+            let introduction = self.p.secret.introduce(from, to);
+            self.edges.send(from, Said::Key(to, introduction));
+        }
+    }
+
+    pub(super) fn introduced(&self, from: NodeId, introduction: Introduction) {
+        if let Some(address) = self.address(from) {
+            self.p.prober.introduced(from, address, introduction);
+        }
     }
 
     pub(super) fn stream_ended(&mut self, now: Instant, peer: NodeId) {
