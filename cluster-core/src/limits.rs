@@ -98,7 +98,7 @@ pub const CHANNEL_FAILURES_MAX: u32 = 3;
 /// How long a message waits on a channel that keeps failing before its failover gets it.
 pub const FAILOVER_AFTER_MS: u64 = 5 * 60 * 1_000;
 /// How far ahead an intent may reach; more is refused.
-pub const SEND_WITHIN_MAX_MS: u64 = 10_000;
+pub const SEND_WITHIN_MAX_MS: u64 = 60_000;
 
 /// Names of workloads, zones, channels, ports and label keys; longer ones are refused.
 pub const NAME_BYTES: usize = 63;

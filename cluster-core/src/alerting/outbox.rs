@@ -19,7 +19,7 @@ use crate::{
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A sender gives up this long after it proposed the intent.
+/// A sender gives up this long after it proposed the intent, or after its channel's time-out where that is longer.
 pub const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// A sender that doesn't even report its failure this long after its deadline is taken for failed.
 pub const REPORT_GRACE: Duration = Duration::from_secs(1);
@@ -51,6 +51,7 @@ struct Flight {
     attempt: u32,
     /// When its intent was proposed first: what its deadline counts from, however late it is committed.
     began: Instant,
+    within: Duration,
     leg: Leg,
 }
 
@@ -114,13 +115,14 @@ impl Outbox {
         self.quiet_until.retain(|_, until| now < *until);
         for (channel, mut waiting) in self.waiting(ledger) {
             let mut free = self.free(now, wall, ledger, channel);
+            let within = send_within(ledger, channel);
             // Those that were tried less come first, so that one that can't be sent doesn't hold up the rest.
             waiting.sort_by_key(|(id, message)| (message.attempts, *id));
             for (id, message) in waiting {
                 if free == 0 {
                     break;
                 }
-                if self.begin(now, wall, id, message, effects) {
+                if self.begin(now, wall, id, message, within, effects) {
                     free -= 1;
                 }
             }
@@ -191,7 +193,7 @@ impl Outbox {
     ) {
         let (me, term) = (self.me, self.term);
         let Some(flight) = self.flights.get_mut(&id) else { return };
-        let (attempt, deadline) = (flight.attempt, flight.began + SEND_WITHIN);
+        let (attempt, deadline) = (flight.attempt, flight.began + flight.within);
         let committed = message.intent.is_some_and(|intent| intent.term == term && intent.attempt == attempt);
         match &mut flight.leg {
             Leg::Intended(_) if committed && now < deadline => {
@@ -203,7 +205,7 @@ impl Outbox {
             }
             Leg::Intended(last) if now.since(*last) >= PROPOSE_AGAIN => {
                 *last = now;
-                effects.push(Effect::Propose(intended(id, attempt, term), wall));
+                effects.push(Effect::Propose(intended(id, attempt, term, flight.within), wall));
             }
             Leg::Sending if now >= deadline + REPORT_GRACE => {
                 flight.leg = Leg::Finished(failed("the sender didn't report in time"), None);
@@ -228,6 +230,7 @@ impl Outbox {
         wall: WallTime,
         id: u64,
         message: &Message,
+        within: Duration,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let channel = message.channel.clone();
@@ -243,7 +246,7 @@ impl Outbox {
                     let outcome = failed("its sender was cut off, and no attempt is left");
                     let leg = Leg::Finished(outcome, None);
                     let attempt = intent.attempt;
-                    self.flights.insert(id, Flight { channel, attempt, began: now, leg });
+                    self.flights.insert(id, Flight { channel, attempt, began: now, within, leg });
                     return true;
                 }
                 intent.attempt + 1
@@ -258,14 +261,20 @@ impl Outbox {
             }
         };
         self.retry_at.remove(&id);
-        effects.push(Effect::Propose(intended(id, attempt, self.term), wall));
-        self.flights.insert(id, Flight { channel, attempt, began: now, leg: Leg::Intended(now) });
+        effects.push(Effect::Propose(intended(id, attempt, self.term, within), wall));
+        self.flights.insert(id, Flight { channel, attempt, began: now, within, leg: Leg::Intended(now) });
         true
     }
 }
 
-fn intended(message: u64, attempt: u32, term: u64) -> Body {
-    let send_within_ms = u64::try_from(SEND_WITHIN.as_millis()).unwrap_or(u64::MAX);
+/// How long an attempt on the channel may take.
+fn send_within(ledger: &Ledger, channel: &str) -> Duration {
+    let timeout = ledger.alerting.channels.get(channel).map_or(0, |channel| channel.timeout_ms);
+    Duration::from_millis(timeout.min(SEND_WITHIN_MAX_MS)).max(SEND_WITHIN)
+}
+
+fn intended(message: u64, attempt: u32, term: u64, within: Duration) -> Body {
+    let send_within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
     Body::MessageIntended { message, attempt, term, send_within_ms }
 }
 

@@ -296,6 +296,39 @@ fn a_sender_that_never_answers_is_given_up() {
     assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Sent);
 }
 
+/// `hook` may take 20 s, takes 15, and was just sent the first message.
+fn slow_hook() -> Play {
+    let (mut play, _) = after_loss();
+    let mut config = play.ledger.alerting.clone();
+    config.channels.get_mut("hook").expect("the only channel").timeout_ms = 20_000;
+    play.alerting(config);
+    play.answers_after.insert("hook".to_owned(), 15_000);
+    while play.count("send hook") == 0 {
+        play.run(10);
+    }
+    play
+}
+
+#[test]
+fn a_channel_with_a_longer_time_out_is_given_that_time() {
+    let mut play = slow_hook();
+    play.run(14_000);
+    assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Pending);
+    play.run(2_000);
+    assert_eq!(notification(&play, Phase::Firing).state, NotificationState::Sent);
+    assert_eq!((play.told.len(), play.count("send hook firing #2")), (1, 0));
+}
+
+#[test]
+fn a_new_leader_waits_for_the_longer_time_out_too() {
+    let mut play = slow_hook();
+    play.new_leader();
+    play.run(19_500);
+    assert_eq!(play.count("send hook firing #2"), 0, "the lost leader may still be sending");
+    play.run(1_000);
+    assert_eq!(play.count("send hook firing #2"), 1);
+}
+
 #[test]
 fn a_crash_loop_is_one_alert_for_its_failure() {
     let mut play = shop();
