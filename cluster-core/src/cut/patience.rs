@@ -9,9 +9,9 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 /// No other has joined them for so long.
-const QUIET: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_secs(10);
 /// Whatever still joins them, nobody waits for longer.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(40);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patience {

@@ -1,8 +1,9 @@
 //! Opinion: finds out what is the matter with one peer, before anybody says anything against it.
 //!
 //! Silence alone can't tell loss from death. So the peer's keeper is asked by a burst of datagrams, and its agent over a
-//! fresh connection: at once if its stream ended, else if the keeper doesn't vouch for it soon, for a handshake costs both
-//! more than all heartbeats of a minute, and where everyone is short of time everyone is silent. If its keeper doesn't
+//! fresh connection: at once if its stream ended or nobody else is looked into, else if the keeper doesn't vouch for it
+//! soon, for a handshake costs both more than all heartbeats of a minute, and where everyone is short of time everyone is
+//! silent. If its keeper doesn't
 //! answer, some others are asked to try the same from where they are. After a fixed time all that came is weighed
 //! (`weigh`). The same inquiry serves those who ask this agent for help.
 //!
@@ -111,11 +112,11 @@ impl Inquiry {
         self.nonce = nonce;
     }
 
-    /// This agent itself wants a verdict, and begins anew with a burst of this nonce; `ended`: a stream did, so that a
-    /// fresh connection is tried at once. `long`: as in `Evidence`.
-    pub fn for_itself(&mut self, now: Instant, nonce: u64, ended: bool, long: bool, timing: &Timing) {
+    /// This agent itself wants a verdict, and begins anew with a burst of this nonce; `at_once`: a fresh connection is
+    /// tried without waiting for the keeper. `long`: as in `Evidence`.
+    pub fn for_itself(&mut self, now: Instant, nonce: u64, at_once: bool, long: bool, timing: &Timing) {
         let askers = core::mem::take(&mut self.askers);
-        let dial_at = if ended { now } else { now + dial_after(timing) };
+        let dial_at = if at_once { now } else { now + dial_after(timing) };
         *self = Self { own: true, askers, dial_at: Some(dial_at), ..Self::new(now) };
         self.evidence.long = long;
         self.burst(nonce);

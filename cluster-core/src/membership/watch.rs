@@ -96,11 +96,11 @@ impl Membership {
         let nonce = self.rng.next();
         let link = self.links.get_mut(&peer).expect("only links are looked into");
         let long = link.edge.silence(now) >= self.timing.suspect_ceiling * 2;
-        let ended = !link.edge.is_open();
+        let at_once = !link.edge.is_open() || own == 0;
         link.suspected_at.get_or_insert(now);
         link.inquired_at = now;
         let inquiry = self.inquiries.entry(peer).or_insert_with(|| Inquiry::new(now));
-        inquiry.for_itself(now, nonce, ended, long, &self.timing);
+        inquiry.for_itself(now, nonce, at_once, long, &self.timing);
         let (count, every) = (self.timing.probes, self.timing.probe_every);
         effects.push(Effect::ProbeBurst { peer, address, nonce, count, every });
         self.advance(now, peer, effects);

@@ -15,9 +15,9 @@ fn lossy_nodes_that_are_lost_one_by_one_go_in_one_decision() {
          4050 => suspected n10 by n1 n2 n3 n4 n5 n6 n7 n8 n9
          7000 n4-n9: n11 host-gone
          7050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
-         12100 => dead n10 n11
-         12200 dead n10 n11
-         18000 until",
+         17100 => dead n10 n11
+         17200 dead n10 n11
+         23000 until",
     );
 }
 
@@ -46,9 +46,9 @@ fn who_is_lost_by_most_at_times_is_counted_as_half_dead_all_along() {
          4000 n4-n9: n11 host-gone
          4050 => suspected n11 by n1 n2 n3 n4 n5 n6 n7 n8 n9
          5000 n7 n8: n11 link-bad
-         9100 => dead n11
-         9200 dead n11
-         15000 until",
+         14100 => dead n11
+         14200 dead n11
+         20000 until",
     );
     let reached = "n7 n8 n10 reached it at times: most of its packets are lost";
     assert!(bench.deaths[0][0].evidence.iter().any(|line| line == reached), "{:?}", bench.deaths);
