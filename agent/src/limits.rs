@@ -71,6 +71,10 @@ pub const ALERT_LABEL_BYTES: usize = 1_024;
 pub const ALERT_LASTS: Duration = Duration::from_secs(5 * 60);
 /// Entries of one post that are written at once.
 pub const ALERT_ENTRIES_IN_FLIGHT: usize = 32;
+/// An acknowledgement by link that isn't written by then is called failed: sooner than the request would end.
+pub const LINK_WRITE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Until it is applied here, too; after that the page doesn't say by whom.
+pub const LINK_APPLY_TIMEOUT: Duration = Duration::from_millis(500);
 /// `/healthz` fails when the agent's loop has not turned for so long.
 pub const LOOP_STALLED_AFTER: Duration = Duration::from_secs(3);
 /// `/readyz` fails when the ledger here is so many committed entries behind.

@@ -65,6 +65,8 @@ pub const SETTINGS_MAX: usize = 32;
 pub const CHANNEL_TEXTS_MAX: usize = 128;
 /// A channel's template; longer ones are refused.
 pub const TEMPLATE_BYTES: usize = 16 * 1024;
+/// Base of the links by which failures are acknowledged, a part of many messages; longer ones are refused.
+pub const ACK_URL_BYTES: usize = 256;
 /// Inhibitions, schedules, maintenances and rules of the alerting configuration, each; more are refused.
 pub const ALERTING_PARTS_MAX: usize = 64;
 /// Escalations of one route; more are refused.

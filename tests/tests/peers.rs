@@ -3,6 +3,8 @@
 
 #[path = "peers/alertmanager.rs"]
 mod alertmanager;
+#[path = "peers/link.rs"]
+mod link;
 #[path = "peers/mail.rs"]
 mod mail;
 #[path = "peers/paging.rs"]
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
         ),
         Trial::ignorable_test("paging_requests_look_as_alertmanagers_do", paging::look_alike),
         Trial::ignorable_test("zabbix_keeps_the_value", zabbix::keeps_the_value),
+        Trial::ignorable_test(
+            "a_link_opened_with_curl_acknowledges_and_ends_escalations",
+            link::acknowledges,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

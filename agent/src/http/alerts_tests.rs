@@ -8,7 +8,6 @@ use crate::{
     wire::api::testing::{Replica, TestAgent},
 };
 use axum::{Router, body::Body as Sent, http::Request};
-use cluster_core::ledger::AlertingConfig;
 use std::sync::Arc;
 use tower::Service as _;
 
@@ -19,7 +18,7 @@ const HERE: &str = "127.0.0.1:50000";
 fn agents() -> Replica {
     let mut stage = Stage::healthy();
     stage.now = clock::wall();
-    stage.play(Body::AlertingApplied { config: AlertingConfig::default() });
+    stage.play(Body::AlertingApplied { config: Box::default(), link_key: None });
     Replica::of(&stage)
 }
 

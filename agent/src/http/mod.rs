@@ -1,8 +1,9 @@
 //! HTTP for probes and scrapers: is the process alive, can it answer, how is the cluster. And for systems that post
-//! their alerts, as to an Alertmanager.
+//! their alerts, as to an Alertmanager; and for people who acknowledge by a link.
 //!
 //! Not here: the API (gRPC), and anything else that changes something.
 
+mod acknowledge;
 mod alerts;
 mod metrics;
 mod posted;
@@ -88,6 +89,7 @@ pub fn router(shared: Arc<Shared>, pulse: Arc<Pulse>, alerts_from_anywhere: bool
         .route("/metrics", get(metrics))
         .route("/api/v2/alerts", posting)
         .route("/api/v2/status", get(alerts::status))
+        .route("/ack/{token}", get(acknowledge::show).post(acknowledge::acknowledge))
         .route("/-/healthy", get(healthz))
         .route("/-/ready", get(readyz))
         .layer(middleware::from_fn_with_state(agent.clone(), bounded))

@@ -24,6 +24,7 @@ struct Body<'a> {
     starts_at: String,
     ends_at: Option<String>,
     runbook: Option<&'a str>,
+    ack_url: Option<&'a str>,
     /// Of a message about several alerts, all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     alerts: Vec<Body<'a>>,
@@ -70,6 +71,7 @@ fn body(notice: &Notice) -> Body<'_> {
         starts_at: rfc3339(notice.starts_at),
         ends_at: notice.ends_at.map(rfc3339),
         runbook: notice.runbook.as_deref(),
+        ack_url: notice.ack_url.as_deref(),
         alerts: Vec::new(),
     }
 }
@@ -132,6 +134,7 @@ mod tests {
             starts_at: WallTime(1_700_000_000_123),
             ends_at: Some(WallTime(1_700_000_009_000)),
             runbook: None,
+            ack_url: None,
         }
     }
 
@@ -141,7 +144,8 @@ mod tests {
             r#"{"id":"17","version":1,"status":"resolved","alert":"NodeDead","severity":"critical","#,
             r#""dedup_key":"NodeDead/n4","cluster":"shop","leader":"n2","term":3,"labels":{"node":"n4"},"#,
             r#""summary":"n4 is back","description":"line\nline","failure_id":12,"#,
-            r#""starts_at":"2023-11-14T22:13:20.123Z","ends_at":"2023-11-14T22:13:29.000Z","runbook":null}"#,
+            r#""starts_at":"2023-11-14T22:13:20.123Z","ends_at":"2023-11-14T22:13:29.000Z","runbook":null,"#,
+            r#""ack_url":null}"#,
         );
         let json = |notice: &Notice| of(&message(vec![notice.clone()]));
         assert_eq!(json(&notice()), expected);

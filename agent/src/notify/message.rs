@@ -120,6 +120,7 @@ pub mod tests {
             starts_at: WallTime(1_700_000_000_123),
             ends_at: None,
             runbook: None,
+            ack_url: None,
         }
     }
 

@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod fields;
 pub mod http;
 pub mod kinds;
+pub mod link;
 pub mod message;
 pub mod phrases;
 pub mod preview;

@@ -53,6 +53,7 @@ impl Tester {
             starts_at: now,
             ends_at: None,
             runbook: None,
+            ack_url: None,
         }
     }
 }

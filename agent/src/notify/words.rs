@@ -183,6 +183,7 @@ fn alert(notice: &Notice, phrases: &'static Phrases, count: usize) -> Value {
         ends_at => notice.ends_at.map(body::rfc3339),
         failure_id => notice.failure_id.map(|id| id.0),
         runbook => notice.runbook.as_deref(),
+        ack_url => notice.ack_url.as_deref(),
         name => phrases.name(&notice.alert),
         level => phrases.level(notice.severity),
         lines => notice.description.lines().take(lines).map(Value::from).collect::<Value>(),

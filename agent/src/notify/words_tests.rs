@@ -166,3 +166,52 @@ fn a_repetition_says_so() {
         assert!(text.contains("You may have been told this before."), "{text}");
     }
 }
+
+#[test]
+fn a_link_to_acknowledge_by_stands_first_so_that_no_cut_takes_it() {
+    let url = "https://holdfast.example.com/ack/AQ_-";
+    let linked = |node| Notice { ack_url: Some(url.to_owned()), ..notice(node) };
+    let words =
+        |notices, language, room| super::render(&message(notices), &Style { language, template: None }, room);
+    let firing = words(vec![linked(1)], Language::En, 5_000);
+    let expected = concat!(
+        "[FIRING] NodeDead: n1 is dead: checkout moved to n2 (shop)\n",
+        "Acknowledge: https://holdfast.example.com/ack/AQ_-\n",
+        "n was last seen 1.13 s before it was declared.\n",
+    );
+    assert!(firing.text.starts_with(expected), "{}", firing.text);
+    assert!(firing.markdown.contains(&format!("\n- [Acknowledge]({url})\n")), "{}", firing.markdown);
+    let anchor = "<a href=\"https:&#x2f;&#x2f;holdfast.example.com&#x2f;ack&#x2f;AQ_-\">Acknowledge</a>";
+    assert!(firing.html.contains(anchor), "{}", firing.html);
+
+    let zh = words(vec![linked(1)], Language::Zh, 5_000);
+    assert!(zh.text.contains(&format!("\n确认告警: {url}\n")), "{}", zh.text);
+    assert!(zh.markdown.contains(&format!("[确认告警]({url})")), "{}", zh.markdown);
+
+    let base = "https://".to_owned() + &"x".repeat(cluster_core::limits::ACK_URL_BYTES);
+    let long = Notice {
+        ack_url: Some(format!("{base}/ack/{}", "A".repeat(150))),
+        summary: "s".repeat(1_024),
+        description: "d".repeat(8_000),
+        ..notice(1)
+    };
+    let cut = words(vec![long.clone()], Language::En, 3_000);
+    let url = long.ack_url.unwrap();
+    assert!(
+        cut.text.contains(&url) && cut.markdown.contains(&url) && cut.text.ends_with('…'),
+        "{}",
+        cut.text
+    );
+    let group = words((1..=200).map(linked).collect(), Language::En, 3_000);
+    let whole = |text: &str| text.lines().all(|line| !line.contains("/ack/") || line.contains("/ack/AQ_-"));
+    assert!(whole(&group.text) && whole(&group.markdown) && group.text.ends_with(" more"), "{}", group.text);
+}
+
+#[test]
+fn a_users_template_may_place_the_link() {
+    let template =
+        of("{% for a in alerts %}{% if a.ack_url %}{{ a.ack_url }}{% else %}-{% endif %} {% endfor %}");
+    let linked = Notice { ack_url: Some("https://x/ack/A".to_owned()), ..notice(1) };
+    assert_eq!(words(vec![linked, resolved(2)], &template, 5_000).text, "https://x/ack/A -");
+    check(template.template.as_deref().unwrap()).unwrap();
+}

@@ -5,7 +5,7 @@
 use super::{input::Input, leader::Leader};
 use crate::{
     consensus::Consensus,
-    notify::{self, Telling, watchdog},
+    notify::{self, Telling, link, watchdog},
 };
 use cluster_core::{
     alerting::{self, Notice},
@@ -70,7 +70,8 @@ impl Leader {
         let message = ledger.messages.get(&id)?;
         let to = ledger.alerting.channels.get(&message.channel)?.clone();
         let told = message.told.iter().filter_map(|(alert, phase)| self.notice(ledger, *alert, *phase));
-        let notices: Vec<Notice> = told.collect();
+        let mut notices: Vec<Notice> = told.collect();
+        link::add(ledger, &message.channel, message.queued_at, &mut notices);
         let key = match ledger.alerts.get(&message.incident) {
             Some(incident) => incident.dedup_key.clone(),
             None => notices.first()?.dedup_key.clone(),
@@ -88,11 +89,12 @@ impl Leader {
     /// Posts once more that these fire; what comes of it matters to nobody, as it is done again in a minute.
     fn keep(&self, ledger: &Ledger, channel: &str, alerts: &[u64]) {
         let Some(to) = ledger.alerting.channels.get(channel).cloned() else { return };
-        let notices: Vec<Notice> =
+        let mut notices: Vec<Notice> =
             alerts.iter().filter_map(|id| self.notice(ledger, *id, Phase::Firing)).collect();
         if notices.is_empty() {
             return;
         }
+        link::add(ledger, channel, ledger.clock, &mut notices);
         let (consensus, term, channel) = (self.office.consensus.clone(), self.term, channel.to_owned());
         let telling = Telling {
             id: "keep".into(),

@@ -13,7 +13,8 @@ fn with_route(stage: &mut Stage) {
     let channels = [("log".to_owned(), Channel::new("console", 5_000))].into();
     let routes = vec![Route::to(vec!["log".into()])];
     stage.play(Body::AlertingApplied {
-        config: AlertingConfig { channels, routes, ..AlertingConfig::default() },
+        config: Box::new(AlertingConfig { channels, routes, ..AlertingConfig::default() }),
+        link_key: None,
     });
 }
 

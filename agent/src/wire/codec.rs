@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use cluster_core::{
         ids::{FailureId, LeaseEpoch, LogId, NodeId, RequestId},
-        ledger::{Body, Death, FEATURE_LEVEL, Folded, Settings, Subject},
+        ledger::{Body, Death, FEATURE_LEVEL, Folded, LinkKey, Settings, Subject},
         time::WallTime,
     };
 
@@ -102,6 +102,7 @@ mod tests {
         let mut ledger = Ledger { applied: LogId { term: 3, index: 9 }, ..Ledger::default() };
         ledger.folded.insert(Subject::Workload("web".into(), 2), Folded { failures: 1, down_ms: 5 });
         ledger.requests.insert(RequestId(4), (WallTime(5), Reply::Epoch(LeaseEpoch(6))));
+        ledger.link_key = Some(LinkKey([200; 32]));
         assert_eq!(decode_ledger(&encode_ledger(&ledger)), Ok(ledger));
         let _ = FailureId(1);
     }
@@ -119,6 +120,24 @@ mod tests {
         let settings: Settings = decode("settings", &bytes).expect("it is readable");
         assert_eq!((settings.profile.as_str(), settings.voters), ("wan", 5));
         assert_eq!((settings.agent_timeout_ms, settings.drain_when_sick), (60_000, false));
+    }
+
+    /// A configuration that was applied before there were links is read as one that wants none.
+    #[test]
+    fn an_older_logs_alerting_has_no_links() {
+        #[derive(serde::Serialize)]
+        enum Before {
+            AlertingApplied { config: Config },
+        }
+        #[derive(serde::Serialize)]
+        struct Config {
+            channels: std::collections::BTreeMap<String, ()>,
+            routes: [(); 0],
+        }
+        let config = Config { channels: [].into(), routes: [] };
+        let bytes = encode(&Before::AlertingApplied { config });
+        let expected = Body::AlertingApplied { config: Box::default(), link_key: None };
+        assert_eq!(decode::<Body>("body", &bytes), Ok(expected));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Notice {
     /// `None` while firing.
     pub ends_at: Option<WallTime>,
     pub runbook: Option<String>,
+    /// Where a person acknowledges its failure. Filled in by who can sign.
+    pub ack_url: Option<String>,
 }
 
 impl Notice {
@@ -64,6 +66,7 @@ impl Notice {
             starts_at: found.starts_at,
             ends_at,
             runbook: runbook(ledger, &found.name),
+            ack_url: None,
         })
     }
 

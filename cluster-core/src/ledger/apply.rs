@@ -118,7 +118,9 @@ impl Ledger {
                 self.instance_reported(entry, *node, workload, *index, *generation, *instance, report)
             }
 
-            Body::AlertingApplied { config } => self.alerting_applied(entry, config),
+            Body::AlertingApplied { config, link_key } => {
+                self.alerting_applied(entry, config, link_key.as_ref())
+            }
             Body::AlertRaised { .. } => self.alert_raised(entry, body),
             Body::AlertEnded { dedup_key, summary } => self.alert_ended(entry, dedup_key, summary),
             Body::AlertPosted { .. } => self.alert_posted(entry, body),

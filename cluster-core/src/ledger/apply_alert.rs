@@ -5,7 +5,7 @@ use super::{
     command::{Body, Phase, Rejection, Reply},
     state::{EventType, Ledger},
     state_alert::{Alert, Notification, NotificationState},
-    state_alerting::{AlertingConfig, Route},
+    state_alerting::{AlertingConfig, LinkKey, Route},
     validate, validate_alerting,
 };
 use crate::{
@@ -20,10 +20,19 @@ use std::collections::BTreeSet;
 const UNTOLD_MS: u64 = 10 * 60 * 1_000;
 
 impl Ledger {
-    pub(super) fn alerting_applied(&mut self, entry: &Entry<'_>, config: &AlertingConfig) -> Outcome {
+    pub(super) fn alerting_applied(
+        &mut self,
+        entry: &Entry<'_>,
+        config: &AlertingConfig,
+        link_key: Option<&LinkKey>,
+    ) -> Outcome {
         validate_alerting::alerting(config)?;
         self.note_what_leads_where(entry, config);
         self.alerting = config.clone();
+        // The first one stays, or links that are out would be void; without links none is kept, so that leaving them out
+        // once makes all of them void.
+        let wanted = config.ack_url.is_some();
+        self.link_key = self.link_key.take().or_else(|| link_key.cloned()).filter(|_| wanted);
         self.alerting_since = entry.now;
         self.drop_messages_of_removed_channels();
         let (channels, routes) = (config.channels.len(), config.routes.len());

@@ -5,7 +5,7 @@
 use super::{
     state::{AgentState, Exit, NodeProfile, Settings, Subject, WorkloadSpec},
     state_alert::{Severity, Silence, Why},
-    state_alerting::AlertingConfig,
+    state_alerting::{AlertingConfig, LinkKey},
 };
 use crate::{
     ids::{
@@ -184,7 +184,10 @@ pub enum Body {
     },
 
     AlertingApplied {
-        config: AlertingConfig,
+        config: Box<AlertingConfig>,
+        /// Fresh, to be kept if there is none yet and `config` wants links.
+        #[serde(default)]
+        link_key: Option<LinkKey>,
     },
     AlertRaised {
         name: String,

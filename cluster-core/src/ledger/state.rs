@@ -3,7 +3,7 @@
 use super::{
     command::{Promise, Reply},
     state_alert::{Alert, Message, Pace, Silence},
-    state_alerting::AlertingConfig,
+    state_alerting::{AlertingConfig, LinkKey},
 };
 use crate::{
     ids::{
@@ -46,6 +46,9 @@ pub struct Ledger {
     /// When `alerting` was applied.
     #[serde(default)]
     pub alerting_since: WallTime,
+    /// There while `alerting` wants links.
+    #[serde(default)]
+    pub link_key: Option<LinkKey>,
     /// Since when a channel is led to as it is now; since `alerting_since` where it isn't listed.
     #[serde(default)]
     pub channels_since: BTreeMap<String, WallTime>,

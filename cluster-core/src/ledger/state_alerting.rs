@@ -25,6 +25,19 @@ pub struct AlertingConfig {
     pub runbooks: Option<String>,
     #[serde(default)]
     pub watchdog: Option<Watchdog>,
+    /// Where people reach an agent's HTTP address: base of the links by which they acknowledge. None are made without it.
+    #[serde(default)]
+    pub ack_url: Option<String>,
+}
+
+/// What the links by which failures are acknowledged are signed with: random, the cluster's own, never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkKey(pub [u8; 32]);
+
+impl core::fmt::Debug for LinkKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("LinkKey(hidden)")
+    }
 }
 
 /// Who expects a sign of life of the alerting itself, and tells people when there is none.
@@ -65,6 +78,8 @@ pub struct Rate {
 const KEYED: [&str; 5] = ["webhook", "alertmanager", "opsgenie", "victorops", "pagerduty"];
 /// Kinds that programs read: they want one alert a message, at once.
 const FOR_MACHINES: [&str; 6] = ["webhook", "file", "console", "exec", "zabbix", "alertmanager"];
+/// Kinds whose messages are too short for a link.
+const SHORT: [&str; 3] = ["aliyun_sms", "tencent_sms", "twilio"];
 const MINUTE_MS: u64 = 60_000;
 
 impl Channel {
@@ -92,6 +107,12 @@ impl Channel {
     #[must_use]
     pub fn is_grouped(&self) -> bool {
         !FOR_MACHINES.contains(&self.kind.as_str())
+    }
+
+    /// There is room for a link in what it tells.
+    #[must_use]
+    pub fn takes_links(&self) -> bool {
+        !SHORT.contains(&self.kind.as_str())
     }
 
     /// All of its limits. Those of a kind leave some room below what the provider publishes.

@@ -7,9 +7,10 @@ use super::{
     validate::{Checked, ensure, labels},
 };
 use crate::limits::{
-    ALERTING_PARTS_MAX, ALERTING_WAIT_MAX_MS, CHANNEL_TEXTS_MAX, CHANNELS_MAX, COMPARED_LABELS_MAX,
-    CONDITION_BYTES, DESCRIPTION_BYTES, ESCALATIONS_MAX, MATCHERS_MAX, NAME_BYTES, RATE_MESSAGES_MAX,
-    ROUTES_MAX, SENTENCE_BYTES, SETTINGS_MAX, TEMPLATE_BYTES, VALUE_BYTES, WATCHDOG_EVERY_MS,
+    ACK_URL_BYTES, ALERTING_PARTS_MAX, ALERTING_WAIT_MAX_MS, CHANNEL_TEXTS_MAX, CHANNELS_MAX,
+    COMPARED_LABELS_MAX, CONDITION_BYTES, DESCRIPTION_BYTES, ESCALATIONS_MAX, MATCHERS_MAX, NAME_BYTES,
+    RATE_MESSAGES_MAX, ROUTES_MAX, SENTENCE_BYTES, SETTINGS_MAX, TEMPLATE_BYTES, VALUE_BYTES,
+    WATCHDOG_EVERY_MS,
 };
 
 const DAY_MINUTES: u16 = 24 * 60;
@@ -53,6 +54,9 @@ pub(super) fn alerting(config: &AlertingConfig) -> Checked {
     })?;
     ensure(config.runbooks.as_ref().is_none_or(|base| fits(base, VALUE_BYTES)), || {
         format!("alerting: runbooks is empty or longer than {VALUE_BYTES} bytes")
+    })?;
+    ensure(config.ack_url.as_ref().is_none_or(|base| fits(base, ACK_URL_BYTES)), || {
+        format!("alerting: ack_url is empty or longer than {ACK_URL_BYTES} bytes")
     })
 }
 

@@ -220,7 +220,7 @@ impl Play {
     }
 
     pub fn alerting(&mut self, config: AlertingConfig) {
-        let reply = self.commit(Body::AlertingApplied { config });
+        let reply = self.commit(Body::AlertingApplied { config: Box::new(config), link_key: None });
         assert_eq!(reply, Reply::Done);
     }
 
@@ -229,7 +229,8 @@ impl Play {
             names.iter().map(|name| ((*name).to_owned(), Channel::new("console", 5_000))).collect();
         let routes = vec![Route::to(names.iter().map(|name| (*name).to_owned()).collect())];
         self.commit(Body::AlertingApplied {
-            config: AlertingConfig { channels, routes, ..AlertingConfig::default() },
+            config: Box::new(AlertingConfig { channels, routes, ..AlertingConfig::default() }),
+            link_key: None,
         });
     }
 

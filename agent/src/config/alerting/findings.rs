@@ -44,6 +44,7 @@ pub fn findings(file: &str, text: &str, host: &Host<'_>) -> Vec<Finding> {
         found.unreached_routes(&document.root(), &config)?;
         found.unused_schedules(&document.root(), &config)?;
         found.past_maintenances(&document.root(), &config, host.now)?;
+        found.open_links(&document.root(), &config);
         if let (Some(section), Some(watchdog)) = (document.root().section("watchdog")?, &config.watchdog) {
             found.secret(section.line("url"), "watchdog, url", &watchdog.url, host);
         }
@@ -150,6 +151,20 @@ impl Found<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whoever sees a link can use it.
+    fn open_links(&mut self, root: &Section<'_>, config: &AlertingConfig) {
+        let Some(base) = &config.ack_url else { return };
+        let here = ["http://127.", "http://localhost", "http://[::1]"];
+        if base.starts_with("http://") && !here.iter().any(|here| base.starts_with(here)) {
+            let what = "ack_url: who acknowledges does so in the clear, and whoever listens can do the same";
+            self.add(
+                root.line("ack_url"),
+                what,
+                "put a proxy that speaks TLS before the agents, and write https://",
+            );
+        }
     }
 
     /// Files, variables and programs that the channel wants of the host that sends.

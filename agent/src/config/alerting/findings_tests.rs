@@ -155,3 +155,14 @@ fn the_watchdog_s_secret_is_looked_for_too() {
     let found = found("[watchdog]\nevery = \"1m\"\nurl = { env = \"EMPTY\" }\n");
     is(&found, &[("a.toml:3", "watchdog, url: the variable EMPTY isn't set on this host, for you")]);
 }
+
+#[test]
+fn links_in_the_clear_are_found() {
+    let clear = "ack_url: who acknowledges does so in the clear, and whoever listens can do the same";
+    is(&found("\nack_url = \"http://holdfast.example.com\"\n"), &[("a.toml:2", clear)]);
+    for fine in
+        ["https://holdfast.example.com", "http://127.0.0.1:7401", "http://[::1]:7401", "http://localhost"]
+    {
+        is(&found(&format!("ack_url = \"{fine}\"\n")), &[]);
+    }
+}

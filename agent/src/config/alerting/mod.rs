@@ -17,15 +17,18 @@ use super::{
     names::check_name,
     nearest::nearest,
 };
-use crate::wire::api::alerting::to_wire;
+use crate::{notify::link::check_base, wire::api::alerting::to_wire};
 use cluster_core::{
     ledger::AlertingConfig,
-    limits::{ALERTING_PARTS_MAX, CHANNELS_MAX, COMPARED_LABELS_MAX, NAME_BYTES, ROUTES_MAX, VALUE_BYTES},
+    limits::{
+        ACK_URL_BYTES, ALERTING_PARTS_MAX, CHANNELS_MAX, COMPARED_LABELS_MAX, NAME_BYTES, ROUTES_MAX,
+        VALUE_BYTES,
+    },
 };
 use holdfast_proto::v1::ApplyAlertingRequest;
 
-const KEYS: [&str; 8] =
-    ["channel", "route", "inhibit", "schedule", "maintenance", "rule", "runbooks", "watchdog"];
+const KEYS: [&str; 9] =
+    ["channel", "route", "inhibit", "schedule", "maintenance", "rule", "runbooks", "watchdog", "ack_url"];
 
 /// The whole file; `request_id` is left for the caller.
 pub fn parse(file: &str, text: &str) -> Result<ApplyAlertingRequest, FileError> {
@@ -36,7 +39,11 @@ pub fn parse(file: &str, text: &str) -> Result<ApplyAlertingRequest, FileError> 
 pub fn read(document: &Document<'_>) -> Result<AlertingConfig, FileError> {
     let root = document.root();
     root.only(&KEYS, &[])?;
-    let mut config = AlertingConfig { runbooks: link(&root, "runbooks")?, ..AlertingConfig::default() };
+    let mut config = AlertingConfig {
+        runbooks: link(&root, "runbooks")?,
+        ack_url: ack_url(&root)?,
+        ..AlertingConfig::default()
+    };
     if let Some(section) = named(&root, "channel", CHANNELS_MAX)? {
         for name in section.names() {
             let channel = channel::read(&section.section(name)?.expect("a name that was just read"))?;
@@ -179,6 +186,16 @@ fn link(section: &Section<'_>, key: &str) -> Result<Option<String>, FileError> {
         }
         _ => Ok(text),
     }
+}
+
+/// Where the links by which people acknowledge begin.
+fn ack_url(root: &Section<'_>) -> Result<Option<String>, FileError> {
+    const KEY: &str = "ack_url";
+    let base = short(root, KEY, ACK_URL_BYTES)?;
+    if let Some(base) = &base {
+        check_base(base).map_err(|why| root.bad(KEY, why))?;
+    }
+    Ok(base)
 }
 
 #[cfg(test)]

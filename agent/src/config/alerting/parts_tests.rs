@@ -12,6 +12,7 @@ use cluster_core::{
 
 const PARTS: &str = r#"
     runbooks = "https://wiki.example/runbooks"
+    ack_url = "https://holdfast.example.com"
     watchdog = { url = { env = "PING" }, every = "5m" }
     [channel.chat]
     type = "console"
@@ -156,6 +157,7 @@ fn every_part_beside_the_channels_is_read() {
     };
     assert_eq!(config.rules, [hot, plain]);
     assert_eq!(config.runbooks, text("https://wiki.example/runbooks"));
+    assert_eq!(config.ack_url, text("https://holdfast.example.com"));
     let url = SecretRef::Env("PING".into());
     assert_eq!(config.watchdog, Some(Watchdog { url, every_ms: 300_000 }));
 }
@@ -269,6 +271,15 @@ fn a_route_or_an_inhibition_can_be_wrong() {
             "inhibit = []\nrunbooks = \"wiki\"".to_owned(),
             "a.toml:2: runbooks: it isn't a URL; write one like \"https://example.org/runbooks\"",
         ),
+        (
+            "inhibit = []\nack_url = \"https://x/?a\"".to_owned(),
+            "a.toml:2: ack_url: it isn't an address that links can begin with; write one like \"https://holdfast.example.com\"",
+        ),
+        (
+            format!("ack_url = \"https://{}\"", "x".repeat(249)),
+            "a.toml:1: ack_url: it has 257 bytes; shorten it to at most 256",
+        ),
+        ("ack_ulr = \"https://x\"".to_owned(), "a.toml:1: unknown key ack_ulr; did you mean ack_url?"),
         (
             "[watchdog]\nevery = \"1m\"".to_owned(),
             "a.toml:1: [watchdog] has no url; add url = { file = \"/path\" }",

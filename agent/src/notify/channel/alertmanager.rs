@@ -51,6 +51,9 @@ fn alert(notice: &Notice, now: WallTime) -> Value {
     if let Some(runbook) = &notice.runbook {
         annotations["runbook_url"] = json!(runbook);
     }
+    if let Some(link) = &notice.ack_url {
+        annotations["ack_url"] = json!(link);
+    }
     json!({
         "labels": labels(notice),
         "annotations": annotations,

@@ -80,6 +80,17 @@ fn an_alert_is_its_labels_whoever_sends_it_and_whenever() {
     assert!(!text.contains("leader") && !text.contains("term") && !text.contains("n9"), "{text}");
 }
 
+#[test]
+fn links_are_annotations() {
+    let runbook = Some("https://wiki/NodeDead".to_owned());
+    let linked = Notice { runbook, ack_url: Some("https://x/ack/A".into()), ..notice(1) };
+    let sent = alerts(&message(vec![linked])).remove(0);
+    let annotations = &sent["annotations"];
+    assert_eq!(annotations["runbook_url"], "https://wiki/NodeDead");
+    assert_eq!(annotations["ack_url"], "https://x/ack/A");
+    assert_eq!(sent["labels"], alerts(&message(vec![notice(1)]))[0]["labels"]);
+}
+
 #[tokio::test]
 async fn it_takes_any_label_and_any_clock() {
     let alertmanager = stand_in::start(rules).await;

@@ -10,7 +10,10 @@ use crate::notify::{
     secret::Secret,
     words,
 };
-use cluster_core::ledger::{Phase, Severity};
+use cluster_core::{
+    alerting::Notice,
+    ledger::{Phase, Severity},
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -67,6 +70,10 @@ fn create(config: &Config, message: &Message, alias: &str) -> Value {
         message.labels().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     details.insert("cluster".to_owned(), json!(message.cluster));
     details.insert("severity".to_owned(), json!(message.severity.name()));
+    // Of several alerts each has its own, in the description.
+    if let [Notice { ack_url: Some(link), .. }] = message.notices.as_slice() {
+        details.insert("ack_url".to_owned(), json!(link));
+    }
     json!({
         "alias": alias,
         "message": words::cut_chars(&message.words.title, MESSAGE_CHARS),

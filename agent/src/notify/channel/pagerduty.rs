@@ -1,6 +1,6 @@
 //! PagerDuty's Events API v2: an incident is triggered and resolved under one dedup key.
 //!
-//! Not here: acknowledgements; a person gives them there.
+//! Not here: taking acknowledgements from there.
 
 use crate::notify::{
     Refused, body,
@@ -16,6 +16,8 @@ pub const URL: &str = "https://events.pagerduty.com/v2/enqueue";
 /// Of the summary, in characters.
 const SUMMARY_CHARS: usize = 1_024;
 pub const ROOM_BYTES: usize = 16_000;
+/// Of each kind.
+const LINKS_MAX: usize = 5;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -34,13 +36,20 @@ pub fn request(config: &Config, message: &Message) -> Request {
     };
     let labels = message.labels();
     let source = labels.get("node").copied().unwrap_or(&message.cluster);
-    let links: Vec<_> = message.notices.iter().filter_map(|notice| notice.runbook.as_ref()).take(5).collect();
+    let link = |href: &String, text| json!({"href": href, "text": text});
+    let acknowledge = message.notices.iter().filter_map(|notice| notice.ack_url.as_ref());
+    let runbooks = message.notices.iter().filter_map(|notice| notice.runbook.as_ref());
+    let links: Vec<_> = acknowledge
+        .take(LINKS_MAX)
+        .map(|href| link(href, "acknowledge in Holdfast"))
+        .chain(runbooks.take(LINKS_MAX).map(|href| link(href, "runbook")))
+        .collect();
     let mut body = json!({
         "routing_key": config.routing_key.expose(),
         "event_action": action,
         "dedup_key": message.identity(),
         "client": "Holdfast",
-        "links": links.iter().map(|href| json!({"href": href, "text": "runbook"})).collect::<Vec<_>>(),
+        "links": links,
         "payload": {
             "summary": words::cut_chars(&message.words.title, SUMMARY_CHARS),
             "source": source,

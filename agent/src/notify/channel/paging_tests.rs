@@ -11,7 +11,7 @@ use crate::notify::{
     secret::Secret,
     stand_in::{self, Received, Reply, answer, reply},
 };
-use cluster_core::ledger::Severity;
+use cluster_core::{alerting::Notice, ledger::Severity};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
@@ -209,6 +209,29 @@ fn mild_alerts_page_mildly() {
     assert_eq!(opsgenie::request(&config, &mild).url, "https://api.opsgenie.com/v2/alerts");
     let config = pagerduty::Config { routing_key: Secret::new("k"), url: None };
     assert_eq!(body(&pagerduty::request(&config, &mild).body)["payload"]["severity"], "warning");
+}
+
+#[test]
+fn links_are_where_each_shows_them() {
+    let linked = |node| Notice { ack_url: Some(format!("https://x/ack/{node}")), ..notice(node) };
+    let of_one = message(vec![Notice { runbook: Some("https://wiki/NodeDead".into()), ..linked(1) }]);
+    let of_many = message((1..=20).map(linked).collect());
+    let body = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let config = pagerduty::Config { routing_key: Secret::new("k"), url: None };
+    let links = |message: &Message| body(&pagerduty::request(&config, message).body)["links"].clone();
+    let expected = json!([
+        {"href": "https://x/ack/1", "text": "acknowledge in Holdfast"},
+        {"href": "https://wiki/NodeDead", "text": "runbook"},
+    ]);
+    assert_eq!(links(&of_one), expected);
+    assert_eq!(links(&of_many).as_array().unwrap().len(), 5);
+    let config = opsgenie::Config { api_key: Secret::new("k"), url: None, responders: vec![], tags: vec![] };
+    let details = |message: &Message| body(&opsgenie::request(&config, message).body)["details"].clone();
+    assert_eq!(details(&of_one)["ack_url"], "https://x/ack/1");
+    assert!(details(&of_many).get("ack_url").is_none());
+    let config = victorops::Config { api_key: Secret::new("k"), routing_key: "r".into(), url: None };
+    let said = body(&victorops::request(&config, &of_one).body)["state_message"].clone();
+    assert!(said.as_str().unwrap().contains("Acknowledge: https://x/ack/1"), "{said}");
 }
 
 #[test]

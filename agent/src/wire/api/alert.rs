@@ -8,7 +8,7 @@ use super::{
     leader::{Api, client, request_id},
     page, preview, silence,
 };
-use cluster_core::ledger::Body;
+use cluster_core::ledger::{Body, LinkKey};
 use holdfast_proto::v1::{
     self, alert_service_client::AlertServiceClient, alert_service_server::AlertService,
 };
@@ -54,7 +54,10 @@ impl AlertService for Alerts {
             let config = alerting::from_wire(message)?;
             let channels = config.channels.keys().cloned().collect();
             let routes = u32::try_from(config.routes.len()).unwrap_or(u32::MAX);
-            self.0.write(&call, id, Body::AlertingApplied { config }).await?;
+            // The ledger keeps the first that it gets.
+            let link_key = config.ack_url.is_some().then(|| LinkKey(rand::random()));
+            let applied = Body::AlertingApplied { config: Box::new(config), link_key };
+            self.0.write(&call, id, applied).await?;
             Ok(v1::ApplyAlertingResponse { channels, routes })
         };
         let there = |channel, request| async move { at(channel).apply_alerting(request).await };

@@ -6,7 +6,7 @@
 use super::{channels, errors::invalid};
 use crate::{
     config::alerting::condition::{check_condition, check_rule_condition, check_timezone},
-    notify::kinds,
+    notify::{kinds, link},
     view::{timestamp, wall_time},
 };
 use cluster_core::{
@@ -38,6 +38,7 @@ pub fn to_wire(config: AlertingConfig) -> v1::ApplyAlertingRequest {
         maintenances: config.maintenances.into_iter().map(maintenance_to_wire).collect(),
         rules: config.rules.into_iter().map(rule_to_wire).collect(),
         runbooks: config.runbooks,
+        ack_url: config.ack_url,
         watchdog: config.watchdog.map(|watchdog| v1::Watchdog {
             url: Some(channels::secret_to_wire(watchdog.url)),
             every_ms: watchdog.every_ms,
@@ -48,7 +49,8 @@ pub fn to_wire(config: AlertingConfig) -> v1::ApplyAlertingRequest {
 /// # Errors
 /// It can't be kept: says which part, and why.
 pub fn from_wire(request: v1::ApplyAlertingRequest) -> Result<AlertingConfig, Status> {
-    let mut config = AlertingConfig { runbooks: request.runbooks, ..AlertingConfig::default() };
+    let mut config =
+        AlertingConfig { runbooks: request.runbooks, ack_url: request.ack_url, ..AlertingConfig::default() };
     for channel in request.channels {
         let name = channel.name.clone();
         if config.channels.insert(name.clone(), self::channel(channel)?).is_some() {
@@ -81,6 +83,9 @@ fn watchdog_from_wire(watchdog: v1::Watchdog) -> Result<Watchdog, Status> {
 
 /// A client may send what no file of ours said.
 fn understood(config: &AlertingConfig) -> Result<(), Status> {
+    if let Some(base) = &config.ack_url {
+        link::check_base(base).map_err(|why| invalid("INVALID_ACK_URL", format!("ack_url: {why}")))?;
+    }
     let wrong = |what: &str, why: String| invalid("INVALID_CONDITION", format!("{what}: {why}"));
     for (i, route) in config.routes.iter().enumerate() {
         if let Some(condition) = &route.condition {

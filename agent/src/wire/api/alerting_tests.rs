@@ -86,6 +86,7 @@ fn everything() -> AlertingConfig {
             Rule { runbook: None, ..rule("Warm", Over::Nodes, Severity::Warning) },
         ],
         runbooks: text("https://example.org/runbooks"),
+        ack_url: text("https://holdfast.example.com"),
         watchdog: Some(Watchdog { url: SecretRef::File("/etc/ping".into()), every_ms: 60_000 }),
     }
 }
@@ -124,6 +125,8 @@ fn what_the_wire_alone_can_say_is_refused_by_name() {
     assert!(refused(|r| r.watchdog.as_mut().unwrap().url = None).contains("watchdog: it has no url"));
     let ftp = v1::Secret { source: Some(v1::secret::Source::Inline("ftp://x".into())) };
     assert!(refused(|r| r.watchdog.as_mut().unwrap().url = Some(ftp)).contains("watchdog: its url isn't"));
+    let odd = || Some("https://x/?a".into());
+    assert!(refused(|r| r.ack_url = odd()).starts_with("ack_url: it isn't an address"));
     assert!(refused(|r| r.schedules[1] = r.schedules[0].clone()).contains("schedule night is given twice"));
     assert!(refused(|r| r.schedules[0].days = vec![0]).contains("schedule night: a day is none of"));
     assert!(refused(|r| r.schedules[0].from_minute = 70_000).contains("minute 70000"));

@@ -9,7 +9,10 @@ use super::{
     errors,
     leader::{Api, now},
 };
-use crate::{notify::preview, view::View};
+use crate::{
+    notify::{link, preview},
+    view::View,
+};
 use cluster_core::{
     alerting::Notice,
     ids::FailureId,
@@ -43,7 +46,16 @@ pub async fn preview(
 fn wanted(view: &View<'_>, message: &v1::PreviewChannelRequest) -> Result<(Channel, Vec<Notice>), Status> {
     let channel = view.ledger.alerting.channels.get(&message.channel);
     let channel = channel.ok_or_else(|| channel_not_found(&message.channel))?.clone();
-    let Some(id) = message.failure_id.map(FailureId) else { return Ok((channel, preview::sample())) };
+    let mut notices = match message.failure_id.map(FailureId) {
+        Some(id) => of_failure(view, id)?,
+        None => preview::sample(),
+    };
+    link::add_hidden(view.ledger, &message.channel, &mut notices);
+    Ok((channel, notices))
+}
+
+/// Of all its alerts, as they fire and as they are over.
+fn of_failure(view: &View<'_>, id: FailureId) -> Result<Vec<Notice>, Status> {
     if !view.ledger.failures.contains_key(&id) {
         return Err(errors::failure_not_found(id));
     }
@@ -56,7 +68,7 @@ fn wanted(view: &View<'_>, message: &v1::PreviewChannelRequest) -> Result<(Chann
         let text = format!("failure {id} has no alert; leave out --failure to see a sample");
         return Err(errors::status(Code::FailedPrecondition, "NO_ALERT", text));
     }
-    Ok((channel, notices))
+    Ok(notices)
 }
 
 fn to_wire(preview: preview::Preview) -> v1::Preview {
@@ -81,7 +93,7 @@ mod tests {
     };
     use cluster_core::{
         ids::NodeId,
-        ledger::{AlertingConfig, Body, SecretRef, Setting, Severity, Subject},
+        ledger::{AlertingConfig, Body, LinkKey, SecretRef, Setting, Severity, Subject},
     };
     use holdfast_proto::v1::alert_service_client::AlertServiceClient;
     use tonic_types::StatusExt as _;
@@ -91,9 +103,12 @@ mod tests {
         let mut channel = Channel::new("slack", 1_000);
         let url = Setting::Secret(SecretRef::Inline("https://example.org/hunter2hunter2".into()));
         channel.settings.insert("url".into(), url);
-        let config =
-            AlertingConfig { channels: [("chat".to_owned(), channel)].into(), ..AlertingConfig::default() };
-        stage.play(Body::AlertingApplied { config });
+        let config = AlertingConfig {
+            channels: [("chat".to_owned(), channel)].into(),
+            ack_url: Some("https://holdfast.example.com".to_owned()),
+            ..AlertingConfig::default()
+        };
+        stage.play(Body::AlertingApplied { config: Box::new(config), link_key: Some(LinkKey([7; 32])) });
         stage.die(2);
         stage.play(Body::FailureOpened { subject: Subject::Node(NodeId(2)), caused_by: None });
         let failure = *stage.ledger.failures.keys().next().expect("it was just opened");
@@ -138,6 +153,9 @@ mod tests {
         assert_eq!(message.status(), v1::AlertStatus::Firing);
         assert!(message.text.contains("n2 is dead"), "{}", message.text);
         assert!(message.body.as_ref().unwrap().contains("n2 is dead"));
+        // Where the link would be, but not one that could be used.
+        let link = "Acknowledge: https://holdfast.example.com/ack/(hidden)\n";
+        assert!(message.text.contains(link), "{}", message.text);
 
         stage.play(Body::AlertEnded { dedup_key: "NodeDead/n2".into(), summary: "n2 is back".into() });
         let over = ask(&stage, "chat", Some(failure)).await.unwrap();
@@ -153,6 +171,8 @@ mod tests {
         let sample = ask(&stage, "chat", None).await.unwrap();
         let statuses: Vec<_> = sample.messages.iter().map(v1::Preview::status).collect();
         assert_eq!(statuses, [v1::AlertStatus::Firing, v1::AlertStatus::Resolved]);
+        let linked = sample.messages.iter().map(|message| message.text.contains("/ack/(hidden)"));
+        assert_eq!(linked.collect::<Vec<_>>(), [true, false]);
         let refused = |code, word: &str| Err((code, word.to_owned()));
         assert_eq!(ask(&stage, "chta", None).await, refused(Code::NotFound, "CHANNEL_NOT_FOUND"));
         let unknown = Some(FailureId(9_999));

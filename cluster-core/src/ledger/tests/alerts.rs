@@ -11,7 +11,12 @@ pub(super) fn alerting(channels: &[&str]) -> Body {
     let names: Vec<String> = channels.iter().map(|name| (*name).to_owned()).collect();
     let channels = channels.iter().map(|name| ((*name).to_owned(), channel(name))).collect();
     Body::AlertingApplied {
-        config: AlertingConfig { channels, routes: vec![Route::to(names)], ..AlertingConfig::default() },
+        config: Box::new(AlertingConfig {
+            channels,
+            routes: vec![Route::to(names)],
+            ..AlertingConfig::default()
+        }),
+        link_key: None,
     }
 }
 
@@ -71,9 +76,9 @@ fn watchdog(url: &str, every_ms: u64) -> Option<Watchdog> {
 fn what_leads_nowhere_or_never_ends_is_refused() {
     let mut script = Script::new();
     let mut refuses = |change: fn(&mut AlertingConfig)| {
-        let Body::AlertingApplied { mut config } = alerting(&["hook", "screen"]) else { unreachable!() };
+        let Body::AlertingApplied { mut config, .. } = alerting(&["hook", "screen"]) else { unreachable!() };
         change(&mut config);
-        assert_eq!(script.refused(Body::AlertingApplied { config }), "INVALID");
+        assert_eq!(script.refused(Body::AlertingApplied { config, link_key: None }), "INVALID");
     };
     refuses(|c| c.routes.push(Route::to(vec!["nowhere".to_owned()])));
     refuses(|c| c.routes[0].schedule = Some("never".to_owned()));
@@ -103,7 +108,10 @@ fn what_a_channel_brings_along_is_bounded_and_its_secrets_stay_hidden() {
         let mut channel = Channel::new("smtp", 5_000);
         channel.settings.insert(key.to_owned(), setting);
         let channels = [("mail".to_owned(), channel)].into();
-        Body::AlertingApplied { config: AlertingConfig { channels, ..AlertingConfig::default() } }
+        Body::AlertingApplied {
+            config: Box::new(AlertingConfig { channels, ..AlertingConfig::default() }),
+            link_key: None,
+        }
     };
     let inline = Setting::Secret(SecretRef::Inline("hunter2".to_owned()));
     assert!(!format!("{inline:?}").contains("hunter2"));
@@ -123,8 +131,8 @@ fn what_a_channel_brings_along_is_bounded_and_its_secrets_stay_hidden() {
     let mut channel = Channel::new("console", 5_000);
     channel.template = Some("x".repeat(TEMPLATE_BYTES + 1));
     let channels = [("screen".to_owned(), channel)].into();
-    let config = AlertingConfig { channels, ..AlertingConfig::default() };
-    assert_eq!(script.refused(Body::AlertingApplied { config }), "INVALID");
+    let config = Box::new(AlertingConfig { channels, ..AlertingConfig::default() });
+    assert_eq!(script.refused(Body::AlertingApplied { config, link_key: None }), "INVALID");
 }
 
 #[test]

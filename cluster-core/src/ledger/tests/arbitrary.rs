@@ -352,14 +352,15 @@ fn proposal(ledger: &Ledger, wish: &Wish) -> Body {
             until: vec![(format!("{POSTED_PREFIX}{key}"), WallTime(ledger.clock.0 + lasts_ms))],
         },
         Wish::Channels { names } => Body::AlertingApplied {
-            config: AlertingConfig {
+            config: Box::new(AlertingConfig {
                 channels: names
                     .iter()
                     .map(|name| ((*name).to_owned(), Channel::new("console", 5_000)))
                     .collect(),
                 routes: vec![Route::to(names.iter().map(|name| (*name).to_owned()).collect())],
                 ..AlertingConfig::default()
-            },
+            }),
+            link_key: None,
         },
         Wish::Queue { nth, resolved, repeat } => {
             let alert = ledger.alerts.keys().nth(*nth).copied().unwrap_or_default();

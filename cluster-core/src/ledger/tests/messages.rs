@@ -167,9 +167,9 @@ fn the_attempts_end_even_if_each_is_cut_off() {
 #[test]
 fn what_fails_for_good_is_handed_to_the_failover_once() {
     let (mut script, alert) = firing(&["hook", "screen"]);
-    let Body::AlertingApplied { mut config } = alerting(&["hook", "screen"]) else { unreachable!() };
+    let Body::AlertingApplied { mut config, .. } = alerting(&["hook", "screen"]) else { unreachable!() };
     config.channels.get_mut("hook").unwrap().failover = Some("screen".to_owned());
-    script.ok(Body::AlertingApplied { config });
+    script.ok(Body::AlertingApplied { config, link_key: None });
     let message = script.queue("hook", alert, Firing);
     script.ok(intended(message, 1));
     script.ok(done(message, 1, failed(false)));
@@ -189,9 +189,9 @@ fn what_fails_for_good_is_handed_to_the_failover_once() {
 #[test]
 fn a_failover_that_was_told_is_not_told_again() {
     let (mut script, alert) = firing(&["hook", "screen"]);
-    let Body::AlertingApplied { mut config } = alerting(&["hook", "screen"]) else { unreachable!() };
+    let Body::AlertingApplied { mut config, .. } = alerting(&["hook", "screen"]) else { unreachable!() };
     config.channels.get_mut("hook").unwrap().failover = Some("screen".to_owned());
-    script.ok(Body::AlertingApplied { config });
+    script.ok(Body::AlertingApplied { config, link_key: None });
     script.tell("screen", alert, Firing);
     let message = script.queue("hook", alert, Firing);
     script.ok(intended(message, 1));
@@ -202,9 +202,9 @@ fn a_failover_that_was_told_is_not_told_again() {
 #[test]
 fn a_channel_is_remembered_as_it_fares() {
     let (mut script, alert) = firing(&["hook"]);
-    let Body::AlertingApplied { mut config } = alerting(&["hook"]) else { unreachable!() };
+    let Body::AlertingApplied { mut config, .. } = alerting(&["hook"]) else { unreachable!() };
     config.channels.get_mut("hook").unwrap().rate = Some(Rate { messages: 2, per_ms: 60_000 });
-    script.ok(Body::AlertingApplied { config });
+    script.ok(Body::AlertingApplied { config, link_key: None });
     let message = script.queue("hook", alert, Firing);
     for attempt in 1..=3 {
         script.ok(intended(message, attempt));

@@ -8,6 +8,7 @@ mod failures;
 mod health;
 mod instances;
 mod leases;
+mod links;
 mod messages;
 mod nodes;
 mod posted;
