@@ -177,12 +177,10 @@ impl Look<'_> {
                 let age = self.age_ms(failure.declared_at);
                 let late = self.holds_for(&key, NODE_TEXT_WAIT, Some(age));
                 if self.firing.contains_key(key.as_str()) {
-                } else if late {
-                    due.push((key, name, node, id, failure));
-                } else {
-                    settled = settled && consequences_settled(ledger, node, *id);
-                    fresh.push((key, name, node, id, failure));
+                    continue;
                 }
+                settled = settled && (late || consequences_settled(ledger, node, *id));
+                if late { &mut due } else { &mut fresh }.push((key, name, node, id, failure));
             } else {
                 // It was over before anyone was told: still one alert, which ends at once.
                 let untold = failure.alerts.is_empty() && failure.state == FailureState::Recovered;

@@ -15,7 +15,7 @@ const LOST_AT: Duration = Duration::from_secs(20);
 const DRIBBLE_MAX: Duration = Duration::from_secs(60);
 const DRIBBLE_EACH: Duration = Duration::from_millis(300);
 /// Who was half connected waits, people are told of the last, and what was repeated has arrived.
-const CALM: Duration = Duration::from_secs(60);
+const CALM: Duration = Duration::from_secs(45);
 
 /// Nodes that are lost, whether by their power or by a switch, as the seed has it; now and then the leader is one of
 /// them. Whoever leads falls within seconds of that, and once more while they return.
@@ -114,4 +114,3 @@ fn lists(got: &Got) -> String {
         (firing, over) => format!("{firing} firing and {over} over at {after:.1} s"),
     }
 }
-

@@ -60,7 +60,8 @@ pub fn command(words: &[String]) -> Result<bool, String> {
             Ok(true)
         }
         name => {
-            let played = scenario::play(name, given.nodes, given.minutes.unwrap_or(MINUTES), given.seeds.start)?;
+            let played =
+                scenario::play(name, given.nodes, given.minutes.unwrap_or(MINUTES), given.seeds.start)?;
             played.lines.iter().for_each(|line| println!("{line}"));
             println!("{}", if played.kept { "as promised" } else { "NOT as promised" });
             Ok(played.kept)
@@ -159,8 +160,7 @@ fn outages(given: &Given) -> Result<bool, String> {
     let mut broken = 0;
     for seed in given.seeds.clone() {
         let options = alerts::options(given.nodes, given.lost, away, seed);
-        let (line, kept) =
-            alerts::play(&Options { put_back: given.put_back, trace: given.trace, ..options });
+        let (line, kept) = alerts::play(&Options { put_back: given.put_back, trace: given.trace, ..options });
         println!("{line}");
         broken += u64::from(!kept);
     }

@@ -206,7 +206,9 @@ impl World {
     }
 
     fn step_desk(&mut self, recovery: recovery::Input, alerting: alerting::Input) {
-        let Some(Desk { ledger, leading: Some(leading), term, .. }) = self.desk.as_deref_mut() else { return };
+        let Some(Desk { ledger, leading: Some(leading), term, .. }) = self.desk.as_deref_mut() else {
+            return;
+        };
         let (leader, term) = (leading.node, *term);
         let now = self.nodes[leader as usize].clock(self.now);
         let view = View { ledger, live: &leading.hears };

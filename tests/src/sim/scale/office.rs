@@ -61,10 +61,20 @@ pub struct Office {
 
 #[derive(Debug)]
 pub enum Proposal {
-    Dead { leader: u32, verdicts: Vec<cut::Verdict> },
-    Ups { leader: u32 },
+    Dead {
+        leader: u32,
+        verdicts: Vec<cut::Verdict>,
+    },
+    Ups {
+        leader: u32,
+    },
     /// `found`: as it is written into the ledger.
-    Agent { leader: u32, node: NodeId, state: AgentState, found: Box<Body> },
+    Agent {
+        leader: u32,
+        node: NodeId,
+        state: AgentState,
+        found: Box<Body>,
+    },
 }
 
 impl Office {
@@ -119,7 +129,14 @@ impl World {
                         }
                     }
                 }
-                cut::Effect::AgentState { node: subject, incarnation, state, last_seen, observers, evidence } => {
+                cut::Effect::AgentState {
+                    node: subject,
+                    incarnation,
+                    state,
+                    last_seen,
+                    observers,
+                    evidence,
+                } => {
                     self.trace(|| format!("the agent of n{} is {state:?}", subject.0));
                     let since = self.ago(node, last_seen);
                     let found =

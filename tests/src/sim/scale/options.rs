@@ -44,13 +44,8 @@ impl core::str::FromStr for Break {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = [
-            Self::NoLocalHealth,
-            Self::HEqualsOne,
-            Self::NoRefutation,
-            Self::NoGroupWaits,
-            Self::NoMemory,
-        ];
+        let known =
+            [Self::NoLocalHealth, Self::HEqualsOne, Self::NoRefutation, Self::NoGroupWaits, Self::NoMemory];
         known.into_iter().find(|mistake| mistake.name() == name).ok_or_else(|| {
             let known = known.map(Self::name).join(", ");
             format!("\"{name}\" can't be broken: {known} can")

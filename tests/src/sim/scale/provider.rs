@@ -57,7 +57,9 @@ enum Leg {
     /// A majority confirms its leader, just before it speaks.
     Confirming,
     Going,
-    Back { taken: bool },
+    Back {
+        taken: bool,
+    },
 }
 
 impl Sent {

@@ -92,9 +92,9 @@ fn small(seed: u64, plan: fn(&mut Rng) -> Plan) -> Options {
     Options { seed, nodes: NODES, voters: VOTERS, lasts, plan, ..Options::default() }
 }
 
-/// A quarter of two dozen, and two leaders that fall.
+/// A quarter of a dozen, and two leaders that fall.
 fn many_lost(seed: u64) -> Options {
-    alerts::options(24, 6, Duration::from_secs(60), seed)
+    alerts::options(12, 3, Duration::from_secs(60), seed)
 }
 
 fn not_a_voter(rng: &mut Rng) -> u32 {
