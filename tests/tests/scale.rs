@@ -1,9 +1,9 @@
 //! The simulator of size, in its short form; the long one is `cargo sim crash`, `loss`, `lossy`, `oneway`, `bootstrap`,
-//! `bytes`, `campaign` and `put-back`.
+//! `bytes`, `campaign`, `alerts` and `put-back`.
 
 use core::time::Duration;
 use holdfast_tests::sim::scale::{
-    Break, Fault, Options, Outcome,
+    Break, Fault, Options, Outcome, alerts,
     put_back::{MISTAKES, Tried},
     run, scenario,
 };
@@ -72,6 +72,16 @@ fn a_campaign_finds_nothing() {
     for seed in 1..31 {
         let outcome = run(&scenario::random(seed, Break::Nothing));
         assert_eq!(outcome.violation, None, "cargo sim campaign --seeds {seed}..{} --trace", seed + 1);
+    }
+}
+
+#[test]
+fn an_outage_is_two_messages_whoever_leads_meanwhile() {
+    for seed in 1..4 {
+        let outcome = run(&alerts::options(60, 12, seconds(60), seed));
+        let line = format!("cargo sim alerts --nodes 60 --lost 12 --minutes 1 --seeds {seed}..{}", seed + 1);
+        assert_eq!(outcome.violation, None, "{line}");
+        assert!(outcome.counts.elections >= 2, "{:?}; {line}", outcome.counts);
     }
 }
 

@@ -12,14 +12,18 @@ use crate::{
         Action, AgentState, Alert, Body, Failure, FailureState, InstanceState, Ledger, Method, NodeState,
         Scheduling, Severity, Slot, Subject,
     },
-    recovery::{self, Heard, View, brake},
+    recovery::{
+        self, Heard, View,
+        brake::{self, Brake},
+    },
     time::{Instant, WallTime},
     timing::{LAN, Timing},
 };
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A node's alert waits so long for its workloads to serve elsewhere, so that its text can say where they went.
+/// A node's alert waits so long for its workloads to serve elsewhere, so that its text can say where they went; and for
+/// those of others that died meanwhile, so that an outage is told as one.
 pub const NODE_TEXT_WAIT: Duration = Duration::from_secs(3);
 /// An instance that doesn't serve again within this is an alert of its own.
 pub const WORKLOAD_DOWN_AFTER: Duration = Duration::from_secs(30);
@@ -75,6 +79,7 @@ struct Look<'a> {
     voters: &'a [BTreeSet<NodeId>],
     /// Alerts that fire by the ledger.
     firing: &'a BTreeMap<&'a str, &'a Alert>,
+    brake: Brake,
     /// Keys of the conditions that hold, whether or not they fire yet.
     holding: BTreeSet<String>,
     drafts: Vec<(String, Draft)>,
@@ -101,6 +106,7 @@ impl Rules {
             since: &mut self.since,
             voters: &self.voters,
             firing,
+            brake: brake::state(ledger),
             holding: BTreeSet::new(),
             drafts: Vec::new(),
         };
@@ -161,22 +167,34 @@ impl Look<'_> {
 
     fn nodes(&mut self) {
         let ledger = self.view.ledger;
+        let mut settled = !ledger.nodes.values().any(|node| node.death.is_some() && node.failure.is_none());
+        let (mut due, mut fresh) = (Vec::new(), Vec::new());
         for (id, failure) in &ledger.failures {
             let Subject::Node(node) = failure.subject else { continue };
             let name = if failure.method == Method::Lease { "LeaseLost" } else { "NodeDead" };
             let key = format!("{name}/{node}/{id}");
-            let fires = if failure.is_open() {
+            if failure.is_open() {
                 let age = self.age_ms(failure.declared_at);
-                self.holds_for(&key, NODE_TEXT_WAIT, Some(age)) || consequences_settled(ledger, node, *id)
+                let late = self.holds_for(&key, NODE_TEXT_WAIT, Some(age));
+                if self.firing.contains_key(key.as_str()) {
+                    continue;
+                }
+                settled = settled && (late || consequences_settled(ledger, node, *id));
+                if late { &mut due } else { &mut fresh }.push((key, name, node, id, failure));
             } else {
                 // It was over before anyone was told: still one alert, which ends at once.
                 let untold = failure.alerts.is_empty() && failure.state == FailureState::Recovered;
-                untold && !ledger.alerts.values().any(|alert| alert.dedup_key == key)
-            };
-            if fires {
-                let draft = text::node(ledger, name, node, *id, failure);
-                self.drafts.push((key, draft));
+                if untold && !ledger.alerts.values().any(|alert| alert.dedup_key == key) {
+                    due.push((key, name, node, id, failure));
+                }
             }
+        }
+        // What the brake holds back settles nothing, and is told at once itself.
+        if settled || self.brake.engaged {
+            due.append(&mut fresh);
+        }
+        for (key, name, node, id, failure) in due {
+            self.drafts.push((key, text::node(ledger, name, node, *id, failure)));
         }
     }
 
@@ -321,11 +339,10 @@ impl Look<'_> {
     }
 
     fn brake(&mut self) {
-        let brake = brake::state(self.view.ledger);
-        if brake.engaged {
+        if self.brake.engaged {
             let key = "BrakeEngaged".to_owned();
             self.holding.insert(key.clone());
-            self.drafts.push((key, text::brake(&brake)));
+            self.drafts.push((key, text::brake(&self.brake)));
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     ledger::{AlertingConfig, Channel, Escalation, NotificationState, Phase, Rate, Route, Why},
-    recovery::harness::{Got, Play},
+    recovery::harness::{Got, Play, singleton},
 };
 
 pub(super) const HOUR: u64 = 3_600_000;
@@ -82,6 +82,35 @@ fn two_hundred_nodes_that_die_and_return_are_two_messages() {
     assert_eq!(play.got.len(), 2, "BrakeEngaged is told with them: {:?}", play.trace);
     assert!(!play.got[1].message.open && play.got[0].message.incident == play.got[1].message.incident);
     assert!(play.refused.is_empty(), "{:?}", play.refused);
+}
+
+/// Nine nodes; `dead` of them die at once, one of them with a workload that nothing makes safe to start elsewhere.
+fn outage(dead: usize) -> Play {
+    let mut play = Play::new(&[""; 9]);
+    play.alerting(config(&[("chat", "slack")]));
+    play.apply(vec![singleton("counter")]);
+    play.run(1_000);
+    play.mute_voters = (1..=9).map(NodeId).collect();
+    let with = play.where_is("counter", 0);
+    let without = ["n6", "n7", "n8", "n9"].into_iter().filter(|name| *name != with);
+    let names: Vec<&str> = core::iter::once(with.as_str()).chain(without).take(dead).collect();
+    play.lose(&names);
+    play.run(25_000);
+    play
+}
+
+#[test]
+fn of_one_outage_nobody_is_told_before_the_workloads_of_all_had_their_time() {
+    let play = outage(2);
+    assert_eq!(play.got.iter().map(phases).collect::<Vec<_>>(), [(2, 0)], "{:?}", play.told);
+    assert!(play.time_of("alert NodeDead") >= play.time_of("failure") + 2_900, "{:?}", play.trace);
+}
+
+#[test]
+fn when_nothing_is_moved_nobody_waits_for_it() {
+    let play = outage(4);
+    assert_eq!(play.got.iter().map(phases).collect::<Vec<_>>(), [(5, 0)], "with the brake: {:?}", play.told);
+    assert!(play.time_of_last("alert NodeDead") <= play.time_of("failure") + 200, "{:?}", play.trace);
 }
 
 #[test]

@@ -33,11 +33,17 @@ pub fn state(ledger: &Ledger) -> Brake {
     let limit = ALWAYS_MOVED.max(members.len() * MOVED_PERCENT / 100);
     let mut dead: Vec<&Node> = members.iter().copied().filter(|n| n.state == NodeState::Dead).collect();
     dead.sort_by_key(|node| node.changed_at);
+    let living = members.iter().filter(|node| node.state == NodeState::Alive);
+    let spared: BTreeSet<&str> = living.map(|node| node.profile.zone.as_str()).collect();
     let mut worst = Brake { engaged: false, dead: Vec::new(), losses: 0, limit };
     for (i, first) in dead.iter().enumerate() {
+        // Asked at each of the leader's steps: of hundreds that died together, only the first is looked at.
+        if dead.len() - i <= worst.losses {
+            break;
+        }
         let close = |node: &&&Node| node.changed_at.since_ms(first.changed_at) <= WINDOW_MS;
         let together: Vec<&Node> = dead[i..].iter().take_while(close).copied().collect();
-        let losses = losses(&members, &together);
+        let losses = losses(&spared, &together);
         if losses > worst.losses {
             let names = together.iter().map(|node| node.profile.name.clone()).collect();
             worst = Brake { engaged: losses > limit, dead: names, losses, limit };
@@ -46,13 +52,8 @@ pub fn state(ledger: &Ledger) -> Brake {
     worst
 }
 
-/// Nodes lost, but a named zone of which none is left counts as one.
-fn losses(members: &[&Node], together: &[&Node]) -> usize {
-    let spared: BTreeSet<&str> = members
-        .iter()
-        .filter(|node| node.state == NodeState::Alive)
-        .map(|node| node.profile.zone.as_str())
-        .collect();
+/// Nodes lost, but a named zone of which none is spared counts as one.
+fn losses(spared: &BTreeSet<&str>, together: &[&Node]) -> usize {
     let gone: BTreeSet<&str> = together
         .iter()
         .map(|node| node.profile.zone.as_str())

@@ -3,7 +3,7 @@
 //! Not here: what is simulated.
 
 use super::{
-    Break, Fault, Options, Plan,
+    Break, Fault, Options, Plan, alerts,
     put_back::{MISTAKES, Mistake, Tried},
     run, scenario, versus,
 };
@@ -18,14 +18,20 @@ pub const USAGE: &str = "       cargo sim scale [--nodes N] [--minutes M] [--los
                          cargo sim crash|loss|lossy|oneway|bootstrap|bytes [--nodes N] [--minutes M] [--seed S]\n       \
                          cargo sim campaign --seeds FIRST..END [--break NAME] [--trace]\n       \
                          cargo sim put-back --seeds FIRST..END [--break NAME] [--trace]\n       \
+                         cargo sim alerts [--nodes N] [--lost N] [--minutes AWAY] --seeds FIRST..END [--break NAME] [--trace]\n       \
                          cargo sim versus-foca [--nodes LARGEST] [--seed S]";
+
+/// How long is simulated, and how long who was lost stays away, where nothing is given.
+const MINUTES: u64 = 10;
+const AWAY_MINUTES: u64 = 3;
 
 struct Given {
     nodes: u32,
-    minutes: u64,
+    minutes: Option<u64>,
     loss: u64,
     starved: u32,
     crashes: u32,
+    lost: u32,
     seeds: core::ops::Range<u64>,
     put_back: Break,
     trace: bool,
@@ -34,7 +40,7 @@ struct Given {
 /// Whether these words are a command of this simulator.
 #[must_use]
 pub fn knows(word: &str) -> bool {
-    ["scale", "campaign", "put-back", "versus-foca"].contains(&word)
+    ["scale", "campaign", "put-back", "alerts", "versus-foca"].contains(&word)
         || scenario::NAMES.split(", ").any(|name| name == word)
 }
 
@@ -45,6 +51,7 @@ pub fn knows(word: &str) -> bool {
 pub fn command(words: &[String]) -> Result<bool, String> {
     let given = parse(&words[1..])?;
     match words[0].as_str() {
+        "alerts" => outages(&given),
         "campaign" => Ok(campaign(&given)),
         "put-back" => Ok(put_back(&given)),
         "scale" => Ok(scale(&given)),
@@ -53,7 +60,8 @@ pub fn command(words: &[String]) -> Result<bool, String> {
             Ok(true)
         }
         name => {
-            let played = scenario::play(name, given.nodes, given.minutes, given.seeds.start)?;
+            let played =
+                scenario::play(name, given.nodes, given.minutes.unwrap_or(MINUTES), given.seeds.start)?;
             played.lines.iter().for_each(|line| println!("{line}"));
             println!("{}", if played.kept { "as promised" } else { "NOT as promised" });
             Ok(played.kept)
@@ -68,10 +76,11 @@ fn value<T: FromStr>(word: &str, text: Option<&String>) -> Result<T, String> {
 fn parse(words: &[String]) -> Result<Given, String> {
     let mut given = Given {
         nodes: 1_000,
-        minutes: 10,
+        minutes: None,
         loss: 0,
         starved: 0,
         crashes: 0,
+        lost: 200,
         seeds: 1..2,
         put_back: Break::Nothing,
         trace: false,
@@ -80,9 +89,10 @@ fn parse(words: &[String]) -> Result<Given, String> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--nodes" => given.nodes = value(word, words.next())?,
-            "--minutes" => given.minutes = value(word, words.next())?,
+            "--minutes" => given.minutes = Some(value(word, words.next())?),
             "--loss" => given.loss = value(word, words.next())?,
             "--starved" => given.starved = value(word, words.next())?,
+            "--lost" => given.lost = value(word, words.next())?,
             "--crashes" => given.crashes = value(word, words.next())?,
             "--seed" => {
                 let seed = value(word, words.next())?;
@@ -115,7 +125,7 @@ fn scale(given: &Given) -> bool {
     let options = Options {
         seed: given.seeds.start,
         nodes: given.nodes,
-        lasts: Duration::from_secs(60 * given.minutes),
+        lasts: Duration::from_secs(60 * given.minutes.unwrap_or(MINUTES)),
         loss_percent: given.loss,
         plan,
         put_back: given.put_back,
@@ -139,6 +149,23 @@ fn scale(given: &Given) -> bool {
         println!("broken: {violation}");
     }
     outcome.violation.is_none()
+}
+
+/// What people get of an outage, a line a seed.
+fn outages(given: &Given) -> Result<bool, String> {
+    if given.lost == 0 || given.nodes < given.lost + alerts::VOTERS {
+        return Err(format!("--lost wants at least 1, and at most --nodes less {}\n{USAGE}", alerts::VOTERS));
+    }
+    let away = Duration::from_secs(60 * given.minutes.unwrap_or(AWAY_MINUTES));
+    let mut broken = 0;
+    for seed in given.seeds.clone() {
+        let options = alerts::options(given.nodes, given.lost, away, seed);
+        let (line, kept) = alerts::play(&Options { put_back: given.put_back, trace: given.trace, ..options });
+        println!("{line}");
+        broken += u64::from(!kept);
+    }
+    println!("{} seeds, {broken} broken", given.seeds.end.saturating_sub(given.seeds.start));
+    Ok(broken == 0)
 }
 
 fn campaign(given: &Given) -> bool {

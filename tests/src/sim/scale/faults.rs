@@ -60,6 +60,7 @@ impl World {
                 }
                 self.found.back(node);
                 self.nodes[node as usize].host_up = true;
+                self.nodes[node as usize].boots += 1;
                 self.net.ports[node as usize].up = true;
                 // Whoever still speaks to its former life is told so at the next packet.
                 self.streams_end(node, 250 * MS);

@@ -37,6 +37,8 @@ pub struct Node {
     pub cut: Option<Box<Cut>>,
     /// Counts the processes of its agent.
     pub life: u32,
+    /// Counts its host's starts after the first.
+    pub boots: u32,
     pub incarnation: u64,
     pub host_up: bool,
     /// Its process gets no time.
@@ -89,6 +91,7 @@ impl Node {
             machine: None,
             cut: None,
             life: 0,
+            boots: 0,
             incarnation: 0,
             host_up: true,
             frozen: false,

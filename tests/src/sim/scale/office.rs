@@ -1,8 +1,10 @@
-//! Voters and the view: a stand-in for Raft and the ledger, around the real cut detector of each voter.
+//! Voters and the view: a stand-in for Raft, and for the ledger's list of nodes, around the real cut detector of each
+//! voter.
 //!
 //! One voter leads. A proposal is committed after what a majority's answers take under the present loss, if a majority
 //! is reached at all; then every node gets the new view over its connection to a voter. A leader that is lost is followed
-//! by the next voter that reaches a majority, after an election's time. Not here: anything that decides who is dead.
+//! by the next voter that reaches a majority, after an election's time. Not here: anything that decides who is dead; the ledger of a leader that tells
+//! people (`desk`).
 
 use super::{
     node::{id, index},
@@ -13,7 +15,7 @@ use super::{
 use cluster_core::{
     cut,
     ids::{Incarnation, NodeId},
-    ledger::NodeState,
+    ledger::{Body, NodeState},
     membership::{self, AgentState, Report, Roll, Trouble, View, ViewMember},
     recovery::returns::{Ask, Returns},
 };
@@ -59,9 +61,20 @@ pub struct Office {
 
 #[derive(Debug)]
 pub enum Proposal {
-    Dead { leader: u32, verdicts: Vec<cut::Verdict> },
-    Ups { leader: u32 },
-    Agent { node: NodeId, state: AgentState },
+    Dead {
+        leader: u32,
+        verdicts: Vec<cut::Verdict>,
+    },
+    Ups {
+        leader: u32,
+    },
+    /// `found`: as it is written into the ledger.
+    Agent {
+        leader: u32,
+        node: NodeId,
+        state: AgentState,
+        found: Box<Body>,
+    },
 }
 
 impl Office {
@@ -86,6 +99,9 @@ impl World {
         let members = self.nodes[..count as usize].iter().map(super::node::Node::view_member).collect();
         self.office.view = Arc::new(View { epoch: cluster_core::ids::ViewEpoch(1), members });
         self.office.leader = Some(0);
+        if self.options.tells.is_some() {
+            self.found_ledger();
+        }
     }
 
     pub(super) fn cut_step(&mut self, node: u32, event: cut::Event) {
@@ -113,10 +129,22 @@ impl World {
                         }
                     }
                 }
-                cut::Effect::AgentState { node: subject, state, .. } => {
+                cut::Effect::AgentState {
+                    node: subject,
+                    incarnation,
+                    state,
+                    last_seen,
+                    observers,
+                    evidence,
+                } => {
                     self.trace(|| format!("the agent of n{} is {state:?}", subject.0));
+                    let since = self.ago(node, last_seen);
+                    let found =
+                        Body::AgentState { node: subject, incarnation, state, since, observers, evidence };
                     if let Some(after) = self.commit_time(node) {
-                        self.later(after, Later::Commit(Proposal::Agent { node: subject, state }));
+                        let found = Box::new(found);
+                        let proposal = Proposal::Agent { leader: node, node: subject, state, found };
+                        self.later(after, Later::Commit(proposal));
                     }
                 }
             }
@@ -168,7 +196,7 @@ impl World {
     }
 
     /// How long a commit takes from here, if a majority can be had.
-    fn commit_time(&mut self, leader: u32) -> Option<u64> {
+    pub(super) fn commit_time(&mut self, leader: u32) -> Option<u64> {
         if !self.reaches_majority(leader) {
             return None;
         }
@@ -198,16 +226,17 @@ impl World {
                 self.office.ups_under_way = false;
                 let ups = core::mem::take(&mut self.office.ups);
                 if self.office.leader == Some(leader) && self.nodes[leader as usize].runs() {
-                    self.commit_ups(ups);
+                    self.commit_ups(leader, ups);
                 }
             }
-            Proposal::Agent { node, state } => {
+            Proposal::Agent { leader, node, state, found } => {
                 self.counts.agent_states += 1;
                 match state {
                     AgentState::Up => self.office.agents.remove(&node),
                     _ => self.office.agents.insert(node, state),
                 };
                 self.tell_cuts_of_agents();
+                self.write_agent(leader, *found);
             }
         }
     }
@@ -254,28 +283,32 @@ impl World {
         let at = Duration::from_nanos(self.now);
         self.declared.push(Declared { at, epoch: view.epoch.0, nodes, known: at });
         self.publish(view);
+        self.write_deaths(leader, verdicts);
     }
 
-    fn commit_ups(&mut self, ups: Vec<ViewMember>) {
+    fn commit_ups(&mut self, leader: u32, ups: Vec<ViewMember>) {
         let mut view = View::clone(&self.office.view);
-        let mut changed = false;
+        let mut changed = Vec::new();
         for up in ups {
+            let node = up.node;
             match view.members.binary_search_by_key(&up.node, |m| m.node) {
                 Ok(i) if view.members[i].session > up.session || view.members[i] == up => {}
                 Ok(i) => {
                     self.office.dead.remove(&up.node);
-                    (view.members[i], changed) = (up, true);
+                    view.members[i] = up;
+                    changed.push(node);
                 }
                 Err(i) => {
                     view.members.insert(i, up);
-                    changed = true;
+                    changed.push(node);
                 }
             }
         }
-        if changed {
+        if !changed.is_empty() {
             view.epoch.0 += 1;
             self.trace(|| format!("view {}: {} members", view.epoch.0, view.members.len()));
             self.publish(view);
+            self.write_ups(leader, &changed);
         }
     }
 
@@ -367,6 +400,7 @@ impl World {
         } else if self.office.looks.is_multiple_of(10) {
             self.follow_up();
         }
+        self.look_at_desk();
     }
 
     fn elect(&mut self) {

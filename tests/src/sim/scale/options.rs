@@ -2,10 +2,11 @@
 //!
 //! Not here: how it is played (`world`), and what can go wrong in it (`faults`).
 
-use super::faults::Plan;
+use super::{faults::Plan, provider::Got};
 use crate::sim::check::Violation;
 use cluster_core::ids::NodeId;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 /// Mistakes that are put back by hand, to see that the checkers find them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,10 @@ pub enum Break {
     HEqualsOne,
     /// Nobody contradicts what is said of it.
     NoRefutation,
+    /// People are told of each alert at once.
+    NoGroupWaits,
+    /// A new leader doesn't know what people were told.
+    NoMemory,
 }
 
 impl Break {
@@ -29,6 +34,8 @@ impl Break {
             Self::NoLocalHealth => "no-local-health",
             Self::HEqualsOne => "h-equals-one",
             Self::NoRefutation => "no-refutation",
+            Self::NoGroupWaits => "no-group-waits",
+            Self::NoMemory => "no-memory",
         }
     }
 }
@@ -37,7 +44,8 @@ impl core::str::FromStr for Break {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = [Self::NoLocalHealth, Self::HEqualsOne, Self::NoRefutation];
+        let known =
+            [Self::NoLocalHealth, Self::HEqualsOne, Self::NoRefutation, Self::NoGroupWaits, Self::NoMemory];
         known.into_iter().find(|mistake| mistake.name() == name).ok_or_else(|| {
             let known = known.map(Self::name).join(", ");
             format!("\"{name}\" can't be broken: {known} can")
@@ -57,6 +65,8 @@ pub struct Options {
     pub formed: bool,
     pub plan: Plan,
     pub put_back: Break,
+    /// The leader tells people, over a real ledger; without it there is neither.
+    pub tells: Option<Tells>,
     /// Everything must be found and agreed at the end.
     pub ends_calm: bool,
     pub trace: bool,
@@ -73,10 +83,18 @@ impl Default for Options {
             formed: true,
             plan: Plan::default(),
             put_back: Break::Nothing,
+            tells: None,
             ends_calm: true,
             trace: false,
         }
     }
+}
+
+/// What people may be told of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tells {
+    /// These nodes die together, and return.
+    pub lost: BTreeSet<u32>,
 }
 
 /// What a run cost, and how often what happened.
@@ -131,6 +149,8 @@ pub struct Outcome {
     pub crashes: Vec<Crash>,
     /// When the last node that runs had the newest view with all in it.
     pub agreed_at: Option<Duration>,
+    /// What people got, in order.
+    pub told: Vec<Got>,
     /// What the first ten seconds cost is not in it: (since, counts at that moment).
     pub settled: (Duration, Counts),
 }

@@ -3,7 +3,7 @@
 //!
 //! Not here: what a mistake changes (`Break` says it), the checkers, and the search at random (`scenario::random`).
 
-use super::{Break, Fault, Options, Plan, run};
+use super::{Break, Fault, Options, Plan, alerts, run};
 use crate::sim::{check::Violation, rng::Rng};
 use core::{ops::Range, time::Duration};
 
@@ -15,23 +15,40 @@ pub struct Mistake {
     pub scenario: &'static str,
     /// The promise that it breaks.
     pub promise: &'static str,
-    plan: fn(&mut Rng) -> Plan,
+    options: fn(u64) -> Options,
 }
 
-pub const MISTAKES: [Mistake; 3] = [
+pub const MISTAKES: [Mistake; 5] = [
     Mistake {
         put_back: Break::NoLocalHealth,
         scenario: "overloaded",
         promise: "what is healthy stays up",
-        plan: overloaded,
+        options: |seed| small(seed, overloaded),
     },
     Mistake {
         put_back: Break::HEqualsOne,
         scenario: "hard of hearing",
         promise: "what is healthy stays up",
-        plan: hard_of_hearing,
+        options: |seed| small(seed, hard_of_hearing),
     },
-    Mistake { put_back: Break::NoRefutation, scenario: "flicker", promise: "all agree", plan: flicker },
+    Mistake {
+        put_back: Break::NoRefutation,
+        scenario: "flicker",
+        promise: "all agree",
+        options: |seed| small(seed, flicker),
+    },
+    Mistake {
+        put_back: Break::NoGroupWaits,
+        scenario: "many lost at once",
+        promise: "one failure, one alert",
+        options: many_lost,
+    },
+    Mistake {
+        put_back: Break::NoMemory,
+        scenario: "many lost at once",
+        promise: "one failure, one alert",
+        options: many_lost,
+    },
 ];
 
 /// What some seeds came to, in their order.
@@ -52,10 +69,7 @@ const CALM: Duration = Duration::from_secs(60);
 
 impl Mistake {
     fn play(&self, seed: u64, put_back: Break, trace: bool) -> Option<Violation> {
-        let plan = (self.plan)(&mut Rng::new(seed ^ 0xbad));
-        let lasts = plan.iter().map(|(at, _)| *at).max().unwrap_or_default() + CALM;
-        let options = Options { seed, nodes: NODES, voters: VOTERS, lasts, ..Options::default() };
-        run(&Options { plan, put_back, trace, ..options }).violation
+        run(&Options { put_back, trace, ..(self.options)(seed) }).violation
     }
 
     /// Plays each of these seeds with the mistake and without. `trace`: prints the one with it.
@@ -70,6 +84,17 @@ impl Mistake {
         }
         tried
     }
+}
+
+fn small(seed: u64, plan: fn(&mut Rng) -> Plan) -> Options {
+    let plan = plan(&mut Rng::new(seed ^ 0xbad));
+    let lasts = plan.iter().map(|(at, _)| *at).max().unwrap_or_default() + CALM;
+    Options { seed, nodes: NODES, voters: VOTERS, lasts, plan, ..Options::default() }
+}
+
+/// A quarter of a dozen, and two leaders that fall.
+fn many_lost(seed: u64) -> Options {
+    alerts::options(12, 3, Duration::from_secs(60), seed)
 }
 
 fn not_a_voter(rng: &mut Rng) -> u32 {

@@ -1,10 +1,11 @@
 //! The world: true time and the queue of what happens next. One run from options to an outcome.
 //!
-//! Not here: processes (`process`), what machines' effects come to (`carry`), voters and the view (`office`), what goes
-//! wrong (`faults`), what must hold (`check`).
+//! Not here: processes (`process`), what machines' effects come to (`carry`), voters and the view (`office`), the leader's
+//! ledger (`desk`), what goes wrong (`faults`), what must hold (`check`).
 
 use super::{
     check::{Calm, Found},
+    desk::{Desk, Happens},
     faults::Fault,
     net::{Net, percent},
     node::{Input, Node},
@@ -56,6 +57,7 @@ pub enum Later {
     Input { node: u32, life: u32, input: Input },
     Open { ends: [u32; 2], lives: [u32; 2], kind: Kind },
     Commit(super::office::Proposal),
+    Desk(Happens),
 }
 
 pub struct World {
@@ -67,6 +69,7 @@ pub struct World {
     pub queue: Queue<What>,
     pub streams: Streams,
     pub office: Office,
+    pub desk: Option<Box<Desk>>,
     pub counts: Counts,
     pub calm: Calm,
     pub found: Found,
@@ -116,6 +119,7 @@ pub fn run(options: &Options) -> Outcome {
         counts,
         declared: world.declared,
         crashes: world.found.crashes,
+        told: world.desk.map(|desk| desk.providers.got).unwrap_or_default(),
         agreed_at: world.agreed_at.map(Duration::from_nanos),
         settled: (Duration::from_nanos(since), before),
     }
@@ -141,6 +145,7 @@ impl World {
             queue: Queue::default(),
             streams: Streams::default(),
             office: Office::default(),
+            desk: None,
             counts: Counts::default(),
             calm: Calm::default(),
             found: Found::default(),
@@ -222,6 +227,7 @@ impl World {
                     Later::Input { .. } => {}
                     Later::Open { ends, lives, kind } => self.opened(ends, lives, kind),
                     Later::Commit(proposal) => self.commit(proposal),
+                    Later::Desk(happens) => self.at_desk(happens),
                 }
             }
             What::Fault(i) => {

@@ -24,6 +24,7 @@ impl World {
     /// What must be found isn't, or agents disagree.
     pub(crate) fn verdict(&self) -> Result<(), Violation> {
         self.found.at_the_end(self.now, self.options.loss_percent > 0)?;
+        self.verdict_of_the_desk()?;
         let every = self.nodes.len().div_ceil(LOOKED_AT);
         // Who is still in trouble can't know.
         let well = |n: &&super::super::node::Node| {

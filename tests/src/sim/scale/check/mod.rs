@@ -3,6 +3,7 @@
 mod agree;
 mod calm;
 mod found;
+mod told;
 
 pub use calm::Calm;
 pub use found::Found;
