@@ -9,6 +9,8 @@ mod link;
 mod mail;
 #[path = "peers/paging.rs"]
 mod paging;
+#[path = "peers/prometheus.rs"]
+mod prometheus;
 #[path = "peers/reflection.rs"]
 mod reflection;
 #[path = "peers/zabbix.rs"]
@@ -34,6 +36,10 @@ fn main() -> ExitCode {
             alertmanager::guarded,
         ),
         Trial::ignorable_test("paging_requests_look_as_alertmanagers_do", paging::look_alike),
+        Trial::ignorable_test(
+            "prometheus_tells_three_agents_and_people_are_told_once",
+            prometheus::tells_three_agents,
+        ),
         Trial::ignorable_test("zabbix_keeps_the_value", zabbix::keeps_the_value),
         Trial::ignorable_test(
             "a_link_opened_with_curl_acknowledges_and_ends_escalations",

@@ -12,6 +12,7 @@ mod loss;
 mod lost_host;
 mod many;
 mod partition;
+mod providers;
 mod quiet;
 mod removed;
 mod restart;
@@ -68,7 +69,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "minority",
-        about: "two of five are cut off: they change nothing, and their singletons move",
+        about: "two of five are cut off: they change nothing and say so on the spot, and their singletons move",
         short: 1,
         usual: 5,
         namespaces: true,
@@ -245,6 +246,15 @@ pub const ALL: &[Scenario] = &[
         namespaces: false,
         peer: None,
         run: teller::run,
+    },
+    Scenario {
+        name: "providers",
+        about: "an alert for providers that hang, are busy, fail, break off, or can't be trusted: all are told, others in time",
+        short: 1,
+        usual: 10,
+        namespaces: false,
+        peer: None,
+        run: providers::run,
     },
     Scenario {
         name: "tls",
