@@ -34,7 +34,7 @@ pub fn entries(nodes: &[Node], voters: usize, put_back: Break) -> Vec<Body> {
     let mut bodies = vec![Body::Founded { cluster: ClusterId(7), name: "sim".to_owned(), settings }];
     bodies.push(Body::LeaderElected { node: id(0) });
     bodies.extend(nodes.iter().map(up));
-    bodies.push(Body::AlertingApplied { config: alerting(put_back) });
+    bodies.push(Body::AlertingApplied { config: Box::new(alerting(put_back)), link_key: None });
     let count = u32::try_from(nodes.len()).expect("few");
     let mut specs = vec![
         workload("web", Kind::Replicas, (count / 5).max(1)),
