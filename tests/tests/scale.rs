@@ -78,7 +78,7 @@ fn a_campaign_finds_nothing() {
 #[test]
 fn an_outage_is_two_messages_whoever_leads_meanwhile() {
     for seed in 1..4 {
-        let outcome = run(&alerts::options(60, 12, seconds(60), seed));
+        let outcome = run(&alerts::options(60, 12, alerts::By::Power, seconds(60), seed));
         let line = format!("cargo sim alerts --nodes 60 --lost 12 --minutes 1 --seeds {seed}..{}", seed + 1);
         assert_eq!(outcome.violation, None, "{line}");
         assert!(outcome.counts.elections >= 2, "{:?}; {line}", outcome.counts);

@@ -1,4 +1,4 @@
-//! Many nodes lost at once, and back after some minutes in dribbles: what people get, while leaders fall in the middle.
+//! Many nodes lost at once, and back after some minutes, at once or in dribbles: what people get, while leaders fall in the middle.
 //!
 //! Not here: how it is played (`world`, `desk`), and what they may get (`check`).
 
@@ -11,19 +11,27 @@ use std::collections::BTreeSet;
 pub const VOTERS: u32 = 5;
 /// All is placed and serves by then.
 const LOST_AT: Duration = Duration::from_secs(20);
-/// They come back one after the other within this, and a little more.
+/// Those that start come back one after the other within this, and a little more.
 const DRIBBLE_MAX: Duration = Duration::from_secs(60);
 const DRIBBLE_EACH: Duration = Duration::from_millis(300);
 /// Who was half connected waits, people are told of the last, and what was repeated has arrived.
 const CALM: Duration = Duration::from_secs(45);
 
-/// Nodes that are lost, whether by their power or by a switch, as the seed has it; now and then the leader is one of
-/// them. Whoever leads falls within seconds of that, and once more while they return.
+/// By what nodes are lost together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// They start one after the other.
+    Power,
+    /// They hear each other, and all are back at once.
+    Switch,
+}
+
+/// Now and then the leader is one of those who are lost. Whoever leads falls within seconds of that, and once more while they return.
 #[must_use]
-pub fn options(nodes: u32, lost: u32, away: Duration, seed: u64) -> Options {
+pub fn options(nodes: u32, lost: u32, by: By, away: Duration, seed: u64) -> Options {
     assert!(lost > 0 && nodes >= lost + VOTERS, "{VOTERS} voters outlive the others");
     let mut rng = Rng::new(seed ^ 0xa1e7);
-    let (power, leader_too) = (rng.percent(50), rng.percent(30));
+    let (power, leader_too) = (by == By::Power, rng.percent(30));
     let mut gone: Vec<u32> = Vec::new();
     let mut left: Vec<u32> = (VOTERS..nodes).collect();
     for _ in 0..lost {
@@ -41,11 +49,12 @@ pub fn options(nodes: u32, lost: u32, away: Duration, seed: u64) -> Options {
     let dribble = (DRIBBLE_EACH * lost).min(DRIBBLE_MAX);
     let mut last = back_at;
     for (i, node) in (0..).zip(&gone) {
-        let at = back_at + dribble * i / lost + rng.ms(0, 3_000);
+        let at = if power { back_at + dribble * i / lost + rng.ms(0, 3_000) } else { back_at };
         plan.push((at, back(*node)));
         last = last.max(at);
     }
-    fall(&mut plan, back_at + rng.ms(500, 5_000) + dribble.mul_f64(0.5), first + 1, &mut rng);
+    let midst = if power { dribble / 2 } else { Duration::ZERO };
+    fall(&mut plan, back_at + midst + rng.ms(500, 5_000), first + 1, &mut rng);
     Options {
         seed,
         nodes,

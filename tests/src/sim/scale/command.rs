@@ -18,7 +18,7 @@ pub const USAGE: &str = "       cargo sim scale [--nodes N] [--minutes M] [--los
                          cargo sim crash|loss|lossy|oneway|bootstrap|bytes [--nodes N] [--minutes M] [--seed S]\n       \
                          cargo sim campaign --seeds FIRST..END [--break NAME] [--trace]\n       \
                          cargo sim put-back --seeds FIRST..END [--break NAME] [--trace]\n       \
-                         cargo sim alerts [--nodes N] [--lost N] [--minutes AWAY] --seeds FIRST..END [--break NAME] [--trace]\n       \
+                         cargo sim alerts [--nodes N] [--lost N] [--switch] [--minutes AWAY] --seeds FIRST..END [--break NAME] [--trace]\n       \
                          cargo sim versus-foca [--nodes LARGEST] [--seed S]";
 
 /// How long is simulated, and how long who was lost stays away, where nothing is given.
@@ -32,6 +32,7 @@ struct Given {
     starved: u32,
     crashes: u32,
     lost: u32,
+    switch: bool,
     seeds: core::ops::Range<u64>,
     put_back: Break,
     trace: bool,
@@ -81,6 +82,7 @@ fn parse(words: &[String]) -> Result<Given, String> {
         starved: 0,
         crashes: 0,
         lost: 200,
+        switch: false,
         seeds: 1..2,
         put_back: Break::Nothing,
         trace: false,
@@ -93,6 +95,7 @@ fn parse(words: &[String]) -> Result<Given, String> {
             "--loss" => given.loss = value(word, words.next())?,
             "--starved" => given.starved = value(word, words.next())?,
             "--lost" => given.lost = value(word, words.next())?,
+            "--switch" => given.switch = true,
             "--crashes" => given.crashes = value(word, words.next())?,
             "--seed" => {
                 let seed = value(word, words.next())?;
@@ -157,9 +160,10 @@ fn outages(given: &Given) -> Result<bool, String> {
         return Err(format!("--lost wants at least 1, and at most --nodes less {}\n{USAGE}", alerts::VOTERS));
     }
     let away = Duration::from_secs(60 * given.minutes.unwrap_or(AWAY_MINUTES));
+    let by = if given.switch { alerts::By::Switch } else { alerts::By::Power };
     let mut broken = 0;
     for seed in given.seeds.clone() {
-        let options = alerts::options(given.nodes, given.lost, away, seed);
+        let options = alerts::options(given.nodes, given.lost, by, away, seed);
         let (line, kept) = alerts::play(&Options { put_back: given.put_back, trace: given.trace, ..options });
         println!("{line}");
         broken += u64::from(!kept);

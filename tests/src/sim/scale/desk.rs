@@ -64,7 +64,7 @@ struct Leading {
 pub enum Happens {
     Committed { term: u64 },
     Promised { term: u64, voter: NodeId, epochs: Vec<LeaseEpoch> },
-    Serves { node: u32, life: u32, workload: String, index: u32, generation: Generation },
+    Serves { node: u32, boots: u32, workload: String, index: u32, generation: Generation },
     Sent(Sent),
 }
 
@@ -118,8 +118,8 @@ impl World {
         let moved = desk.ledger.slot(&workload, index).is_some_and(|slot| slot.failure.is_some());
         let usual = desk.rng.between(STARTS_WITHIN.0, STARTS_WITHIN.1);
         let after = if moved && workload == ground::SLOW { STARTS_SLOWLY } else { usual };
-        let life = self.nodes[node as usize].life;
-        let serves = Happens::Serves { node, life, workload, index, generation };
+        let boots = self.nodes[node as usize].boots;
+        let serves = Happens::Serves { node, boots, workload, index, generation };
         self.later(after * MS, Later::Desk(serves));
     }
 
@@ -320,19 +320,27 @@ impl World {
         TIMING.lease.saturating_sub(Duration::from_millis(self.wall(leader).since_ms(heard)))
     }
 
+    /// An instance outlives its agent, which says that it serves as soon as it gets time; it ends with its host or lease.
     fn serves(&mut self, happens: Happens) {
-        let Happens::Serves { node, life, workload, index, generation } = happens else { return };
+        let Happens::Serves { node, boots, ref workload, index, generation } = happens else { return };
         let n = &self.nodes[node as usize];
-        let there = n.runs() && n.life == life && self.net.ports[node as usize].side == 0;
-        if there {
-            let (instance, started_at) = (InstanceId(generation.0), self.wall(node));
-            let report = Report::Running { pid: 4_711, started_at, unconfined: false };
-            let node_id = id(node);
-            let body =
-                Body::InstanceReported { node: node_id, workload, index, generation, instance, report };
-            self.write(node, WallTime(0), body);
-            self.look_at_desk();
+        if !n.host_up || n.boots != boots || self.net.ports[node as usize].side != 0 {
+            return;
         }
+        if !n.runs() {
+            return self.later(AGAIN, Later::Desk(happens));
+        }
+        let report = Report::Running { pid: 4_711, started_at: self.wall(node), unconfined: false };
+        let body = Body::InstanceReported {
+            node: id(node),
+            workload: workload.clone(),
+            index,
+            generation,
+            instance: InstanceId(generation.0),
+            report,
+        };
+        self.write(node, WallTime(0), body);
+        self.look_at_desk();
     }
 }
 

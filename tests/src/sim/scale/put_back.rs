@@ -94,7 +94,7 @@ fn small(seed: u64, plan: fn(&mut Rng) -> Plan) -> Options {
 
 /// A quarter of a dozen, and two leaders that fall.
 fn many_lost(seed: u64) -> Options {
-    alerts::options(12, 3, Duration::from_secs(60), seed)
+    alerts::options(12, 3, alerts::By::Power, Duration::from_secs(60), seed)
 }
 
 fn not_a_voter(rng: &mut Rng) -> u32 {

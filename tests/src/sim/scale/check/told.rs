@@ -75,7 +75,9 @@ fn told(
     let [firing, over] = messages.as_slice() else {
         let say = |got: &&Got| {
             let fire = got.lists.iter().filter(|(_, _, phase)| *phase == Phase::Firing).count();
-            format!("at {} ms {fire} firing and {} over", got.at / 1_000_000, got.lists.len() - fire)
+            let names: BTreeSet<&str> = got.lists.iter().map(|(name, _, _)| name.as_str()).collect();
+            let (at, over) = (got.at / 1_000_000, got.lists.len() - fire);
+            format!("at {at} ms {fire} firing and {over} over {names:?}")
         };
         let said: Vec<String> = messages.iter().take(8).map(say).collect();
         return fail(format!("{} messages: {}", messages.len(), said.join("; ")));
