@@ -7,6 +7,8 @@ mod alertmanager;
 mod mail;
 #[path = "peers/paging.rs"]
 mod paging;
+#[path = "peers/prometheus.rs"]
+mod prometheus;
 #[path = "peers/reflection.rs"]
 mod reflection;
 #[path = "peers/zabbix.rs"]
@@ -32,6 +34,10 @@ fn main() -> ExitCode {
             alertmanager::guarded,
         ),
         Trial::ignorable_test("paging_requests_look_as_alertmanagers_do", paging::look_alike),
+        Trial::ignorable_test(
+            "prometheus_tells_three_agents_and_people_are_told_once",
+            prometheus::tells_three_agents,
+        ),
         Trial::ignorable_test("zabbix_keeps_the_value", zabbix::keeps_the_value),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -50,7 +50,8 @@ impl Metrics {
         self.value("holdfast_term") as u64
     }
 
-    fn parse(text: &str) -> Self {
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|l| !l.starts_with('#'));
         let values = lines.filter_map(|l| {
             let (name, value) = l.rsplit_once(' ')?;

@@ -2,20 +2,14 @@
 
 use super::{
     daemon::Daemon,
+    http,
     installed::{self, program},
 };
 use crate::lab::{LabError, certificates::Files, free_ports};
 use serde_json::Value;
-use std::{
-    fs,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, process::Command};
 
 const PROGRAM: &str = "prometheus-alertmanager";
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 pub const PASSWORD: &str = "correct horse";
 
@@ -77,17 +71,7 @@ impl Alertmanager {
 
     /// What fires, as it shows it.
     pub fn alerts(&self) -> Result<Vec<Value>, LabError> {
-        let body = self.get("/api/v2/alerts").map_err(LabError::io("ask Alertmanager"))?;
+        let body = http::get(self.port, "/api/v2/alerts").map_err(LabError::io("ask Alertmanager"))?;
         serde_json::from_str(&body).map_err(|e| LabError::Broken(format!("{e} in {body}")))
-    }
-
-    /// HTTP 1.0, so that the body comes in one piece and ends with the connection.
-    fn get(&self, path: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned()))
     }
 }

@@ -47,6 +47,11 @@ impl Daemon {
         })
     }
 
+    /// SIGHUP: many read their configuration anew.
+    pub fn reload(&self) {
+        process::signal(self.child.id().cast_signed(), libc::SIGHUP);
+    }
+
     /// SIGTERM, and SIGKILL if that isn't enough. Its children are its own to end.
     pub fn stop(&mut self) {
         process::signal(self.child.id().cast_signed(), libc::SIGTERM);

@@ -2,8 +2,10 @@
 
 pub mod alertmanager;
 pub mod daemon;
+pub mod http;
 pub mod installed;
 pub mod mail;
+pub mod prometheus;
 pub mod python;
 pub mod trouble;
 pub mod zabbix;
