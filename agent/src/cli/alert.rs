@@ -145,6 +145,11 @@ fn troubles(alert: &Alert) -> impl Iterator<Item = String> + '_ {
                 or_dash(&n.channel),
                 count(n.attempts, "attempt")
             )),
+            NotificationState::Pending if n.attempts > 0 && !reason.is_empty() => Some(format!(
+                "{what} is tried again through {} after {}{reason}",
+                or_dash(&n.channel),
+                count(n.attempts, "attempt")
+            )),
             NotificationState::Suppressed => {
                 Some(format!("{what} was held back from {}{reason}", or_dash(&n.channel)))
             }
@@ -181,6 +186,19 @@ mod tests {
                     ..Notification::default()
                 },
                 Notification {
+                    channel: "team".into(),
+                    status: AlertStatus::Firing.into(),
+                    state: NotificationState::Pending.into(),
+                    attempts: 1,
+                    reason: Some("no answer".into()),
+                    ..Notification::default()
+                },
+                Notification {
+                    channel: "new".into(),
+                    state: NotificationState::Pending.into(),
+                    ..Notification::default()
+                },
+                Notification {
                     channel: "screen".into(),
                     status: AlertStatus::Firing.into(),
                     state: NotificationState::Sent.into(),
@@ -192,9 +210,10 @@ mod tests {
         assert_eq!(
             list(&[alert], VIEW),
             "\
-ALERT     STATUS  SEVERITY  BEGAN     ENDED  SENT                   SUMMARY
-NodeDead  firing  critical  12 s ago  -      oncall failed, screen  n4: counter moved to n1
+ALERT     STATUS  SEVERITY  BEGAN     ENDED  SENT                                              SUMMARY
+NodeDead  firing  critical  12 s ago  -      oncall failed, team pending, new pending, screen  n4: counter moved to n1
 NodeDead firing was not sent through oncall after 3 attempts: it answered 503
+NodeDead firing is tried again through team after 1 attempt: no answer
 "
         );
         assert_eq!(list(&[], VIEW), "No alert so far.\n");

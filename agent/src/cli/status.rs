@@ -103,12 +103,6 @@ fn sentences(status: &GetStatusResponse) -> Vec<String> {
     if status.open_failures > 0 && !status.consistent {
         sentences.push(format!("{} known here.", count(status.open_failures, "open failure")));
     }
-    if status.notifications_failed > 0 {
-        sentences.push(format!(
-            "{} could not be sent: see holdfast alert list.",
-            count(status.notifications_failed, "notification")
-        ));
-    }
     if status.alerts_firing > 0 {
         let verb = if status.alerts_firing == 1 { "is" } else { "are" };
         sentences.push(format!(

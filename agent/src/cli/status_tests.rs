@@ -101,7 +101,6 @@ fn a_degraded_cluster_says_why_first_and_ends_with_the_failures() {
     status.voters_online = 2;
     status.open_failures = 2;
     status.alerts_firing = 1;
-    status.notifications_failed = 1;
     status.reasons = vec!["web-2 is dead since 12 s: bring it back, or holdfast node remove web-2.".into()];
     status.nodes[1] = Node {
         safe_to_start_in_ms: 1_200,
@@ -138,7 +137,6 @@ fn a_degraded_cluster_says_why_first_and_ends_with_the_failures() {
 DEGRADED  cluster shop, leader web-1, 2 of 3 voters online
 
   web-2 is dead since 12 s: bring it back, or holdfast node remove web-2.
-  1 notification could not be sent: see holdfast alert list.
   1 alert is firing: see holdfast alert list.
 
 Nodes

@@ -6,9 +6,10 @@
 use super::{State, View};
 use cluster_core::{
     ids::NodeId,
-    ledger::{NodeState, Subject},
+    ledger::{NodeState, Notification, NotificationState, Subject},
 };
 use holdfast_proto::v1;
+use std::collections::BTreeMap;
 
 /// Sentences in one answer; how many more there are is the last one.
 const REASONS: usize = 32;
@@ -196,17 +197,16 @@ impl View<'_> {
     }
 
     fn judge_alerting(&self, verdict: &mut Verdict) {
-        let failed = self.notifications_failed();
-        if let Some((alert, notice)) = failed.first() {
+        let mut of_channel: BTreeMap<&str, Vec<&Notification>> = BTreeMap::new();
+        for (_, notice) in self.notifications_failed() {
+            of_channel.entry(&notice.channel).or_default().push(notice);
+        }
+        for (channel, notices) in of_channel {
             let text = format!(
-                "{} can't be sent, {} of {} through channel {} first: {}; see `holdfast alert list`, and try \
-                 `holdfast alert test {}`.",
-                if failed.len() == 1 { "An alert".to_owned() } else { format!("{} notices", failed.len()) },
-                alert.name,
-                alert.dedup_key,
-                notice.channel,
-                notice.reason,
-                notice.channel,
+                "Channel {channel} doesn't deliver, {}: {}; see `holdfast alert list`, and try `holdfast alert test \
+                 {channel}`.",
+                what_became_of(&notices),
+                notices.iter().max_by_key(|notice| notice.message).map_or("", |latest| &latest.reason),
             );
             verdict.add(v1::Health::Degraded, text);
         }
@@ -233,6 +233,18 @@ fn missing_instance(instance: &v1::Instance) -> String {
     let node = instance.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
     let detail = instance.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
     format!("index {} is {state}{node}{detail}", instance.index)
+}
+
+fn what_became_of(notices: &[&Notification]) -> String {
+    let given_up = notices.iter().filter(|notice| notice.state == NotificationState::Failed).count();
+    let counted = |n: usize, verb: [&str; 2]| match n {
+        0 => None,
+        1 => Some(format!("1 notice {}", verb[0])),
+        n => Some(format!("{n} notices {}", verb[1])),
+    };
+    let waiting = counted(notices.len() - given_up, ["is tried again", "are tried again"]);
+    let given_up = counted(given_up, ["was given up", "were given up"]);
+    waiting.into_iter().chain(given_up).collect::<Vec<_>>().join(" and ")
 }
 
 fn listed(things: &[String]) -> String {

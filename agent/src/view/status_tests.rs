@@ -4,14 +4,18 @@ use super::testing::Stage;
 use crate::shared::LiveState;
 use cluster_core::{
     ids::NodeId,
-    ledger::{AgentState, AlertingConfig, Body, Channel, Route, Subject},
+    ledger::{AgentState, AlertingConfig, Body, Channel, Phase, Route, SendOutcome, Severity, Subject, Why},
 };
 use holdfast_proto::v1::{self, Health, InstanceState, NodeState};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 fn with_route(stage: &mut Stage) {
-    let channels = [("log".to_owned(), Channel::new("console", 5_000))].into();
-    let routes = vec![Route::to(vec!["log".into()])];
+    with_channels(stage, &["log"]);
+}
+
+fn with_channels(stage: &mut Stage, names: &[&str]) {
+    let channels = names.iter().map(|name| ((*name).to_owned(), Channel::new("console", 5_000))).collect();
+    let routes = vec![Route::to(names.iter().map(|name| (*name).to_owned()).collect())];
     stage.play(Body::AlertingApplied {
         config: AlertingConfig { channels, routes, ..AlertingConfig::default() },
     });
@@ -162,4 +166,44 @@ fn leases_are_estimated_by_voters_only() {
     assert_eq!(stage.view().node(NodeId(2)).lease_remaining_ms, Some(1_650));
     stage.live.is_voter = false;
     assert_eq!(stage.view().node(NodeId(2)).lease_remaining_ms, None);
+}
+
+/// An alert fires, and its message to `channel` is refused.
+fn refused(stage: &mut Stage, alert: u64, channel: &str, retry: bool, reason: &str) {
+    let told = vec![(alert, Phase::Firing)];
+    let (channel, reason) = (channel.to_owned(), reason.to_owned());
+    stage.play(Body::MessageQueued { channel, told, incident: alert, why: Why::First });
+    let message = stage.ledger.applied.index;
+    stage.play(Body::MessageIntended { message, attempt: 1, term: 1, send_within_ms: 5_000 });
+    let outcome = SendOutcome::Failed { reason, retry, after_ms: None, heard: false };
+    stage.play(Body::MessageDone { message, attempt: 1, by: NodeId(1), outcome });
+}
+
+#[test]
+fn each_channel_that_fails_is_named_with_the_latest_reason() {
+    let mut stage = Stage::healthy();
+    with_channels(&mut stage, &["chat", "hook", "log"]);
+    for key in ["a", "b"] {
+        stage.play(Body::AlertRaised {
+            name: "Disk".to_owned(),
+            severity: Severity::Warning,
+            dedup_key: key.to_owned(),
+            failure: None,
+            labels: BTreeMap::new(),
+            summary: "full".to_owned(),
+            description: String::new(),
+        });
+        let alert = stage.ledger.applied.index;
+        refused(&mut stage, alert, "hook", true, &format!("busy with {key}"));
+        refused(&mut stage, alert, "chat", key == "a", "no such room");
+    }
+    let status = stage.view().status(true);
+    assert_eq!((status.health(), status.notifications_failed), (Health::Degraded, 4));
+    let expected = [
+        "Channel chat doesn't deliver, 1 notice is tried again and 1 notice was given up: no such room; see `holdfast \
+         alert list`, and try `holdfast alert test chat`.",
+        "Channel hook doesn't deliver, 2 notices are tried again: busy with b; see `holdfast alert list`, and try \
+         `holdfast alert test hook`.",
+    ];
+    assert_eq!(status.reasons, expected);
 }
