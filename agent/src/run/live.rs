@@ -54,7 +54,9 @@ pub fn picture(s: &Sources<'_>) -> Live {
         cluster: s.cluster,
         members: s.members.members().map(|m| (m.record.node, node(m, s))).collect(),
         // Over a bad link the leader leads on: its keeper says so, and calls go over connections of their own.
-        leader: leader.filter(|l| *l == me || silence(*l) < LEADER_SILENT_FOR || bad_link(*l)),
+        leader: leader
+            .filter(|l| *l == me || silence(*l) < LEADER_SILENT_FOR || bad_link(*l))
+            .filter(|_| anybody_can_lead(s.voters.len(), voters_gone(s))),
         term,
         voters: s.voters.clone(),
         is_leader: s.leader.is_some(),
@@ -63,6 +65,22 @@ pub fn picture(s: &Sources<'_>) -> Live {
         safe_in: safe_in.unwrap_or_default(),
         notes: s.notes.to_vec(),
     }
+}
+
+/// Voters that no vote comes from: their hosts or their agents aren't heard, nor does anybody who is heard vouch for them.
+fn voters_gone(s: &Sources<'_>) -> usize {
+    let gone = |member: &&Member| {
+        let node = member.record.node;
+        let agent_down = matches!(s.members.trouble(node), Some(Trouble::AgentGone | Trouble::AgentStalled));
+        let silent = matches!(member.record.state, MemberState::Suspect | MemberState::Dead);
+        s.voters.contains_key(&node) && node != s.identity.node && (silent || agent_down)
+    };
+    s.members.members().filter(gone).count()
+}
+
+/// Whoever was cut off together with its leader hears that one for ever, though it leads nobody any more.
+fn anybody_can_lead(voters: usize, gone: usize) -> bool {
+    voters == 0 || 2 * gone < voters
 }
 
 fn node(member: &Member, s: &Sources<'_>) -> Arc<LiveNode> {
@@ -118,4 +136,15 @@ fn node(member: &Member, s: &Sources<'_>) -> Arc<LiveNode> {
         silence,
         connected,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_leads_without_a_majority_that_is_there() {
+        let most_gone = |voters: usize| (0..=voters).rev().find(|gone| anybody_can_lead(voters, *gone));
+        assert_eq!((0..=5).map(most_gone).collect::<Vec<_>>(), [0, 0, 0, 1, 1, 2].map(Some));
+    }
 }

@@ -65,9 +65,12 @@ impl Host {
     /// Writes its agent's configuration.
     pub fn configure(&self, tls: &Files, seeds: &[String], expect: Option<usize>) -> Result<(), LabError> {
         let expect = expect.map_or_else(String::new, |count| format!("expect = {count}\n"));
+        let [file, rung] = self.last_words();
+        let ring = ["/bin/sh", "-c", &format!("cat >> '{}'", rung.display())];
         let text = format!(
             "name = \"{}\"\ncluster = \"lab\"\ndata_dir = {:?}\n[listen]\ngrpc = \"{}\"\nhttp = \"{}\"\n[join]\nseeds = \
-             {seeds:?}\n{expect}[tls]\nca = {:?}\ncert = {:?}\nkey = {:?}\n",
+             {seeds:?}\n{expect}[tls]\nca = {:?}\ncert = {:?}\nkey = {:?}\n[last_resort]\nfile = {file:?}\ncommand = \
+             {ring:?}\n",
             self.name,
             self.directory.join("data"),
             self.address,
@@ -89,6 +92,12 @@ impl Host {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.directory.join("agent.log")
+    }
+
+    /// Where its agent says on the spot that it is cut off: its file, and what its command writes.
+    #[must_use]
+    pub fn last_words(&self) -> [PathBuf; 2] {
+        ["last-words.jsonl", "rung.jsonl"].map(|name| self.directory.join(name))
     }
 
     /// Starts its agent in the given namespace.

@@ -68,7 +68,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "minority",
-        about: "two of five are cut off: they change nothing, and their singletons move",
+        about: "two of five are cut off: they change nothing and say so on the spot, and their singletons move",
         short: 1,
         usual: 5,
         namespaces: true,

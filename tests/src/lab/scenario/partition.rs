@@ -9,10 +9,15 @@ use crate::lab::{
     state::{Status, since},
     wait::wait_until,
 };
+use serde_json::Value;
 use std::{
     collections::BTreeSet,
+    fs,
     time::{Duration, Instant, SystemTime},
 };
+
+/// A host that had no work speaks only after half a minute without a leader.
+const SPEAKS_WITHIN: Duration = Duration::from_secs(45);
 
 pub fn minority(report: &mut Report, count: usize) -> Result<(), LabError> {
     in_lab(FIVE, |lab| {
@@ -36,7 +41,8 @@ fn cut_off(lab: &mut Lab, few: [usize; 2], before: &Status, workloads: &[String]
     let moved: Vec<&String> =
         workloads.iter().filter(|w| few.iter().any(|h| runs_on(before, w, &lab.hosts[*h].name))).collect();
     lab.receiver.forget();
-    let cut = Instant::now();
+    forget_last_words(lab)?;
+    let (at, cut) = (SystemTime::now(), Instant::now());
     lab.net().drop_between(&few, &many)?;
     lab.net().drop_between(&many, &few)?;
     let after = lab.until(many[0], "the many to take over", SETTLES, |s| {
@@ -61,11 +67,14 @@ fn cut_off(lab: &mut Lab, few: [usize; 2], before: &Status, workloads: &[String]
     let strangers: Vec<String> =
         lab.receiver.all().iter().map(by).filter(|n| few.iter().any(|h| lab.hosts[*h].name == *n)).collect();
     run.check(strangers.is_empty(), || format!("alerts by those cut off: {strangers:?}"));
+    let spoke = speak_on_the_spot(lab, few, before, workloads)?;
+    run.took("spoke", since(at, spoke.as_ref()));
     lab.net().heal()?;
     let healed = Instant::now();
     let end = lab.until_healthy(SETTLES)?;
     run.took("healed", Some(healed.elapsed()));
     told_of(lab, few, "resolved")?;
+    say_that_it_is_over(lab, few)?;
     let all = lab.receiver.all();
     let with = |status: &str| -> BTreeSet<String> {
         all.iter().filter(|a| a.text("status") == status).map(|a| a.text("dedup_key").to_owned()).collect()
@@ -77,6 +86,86 @@ fn cut_off(lab: &mut Lab, few: [usize; 2], before: &Status, workloads: &[String]
     run.check(!end.workloads.iter().any(|w| w.name == "minority"), || "a refused write is there".into());
     check_at_most_once(lab, &mut run, workloads)?;
     Ok(run)
+}
+
+/// Each of the few says once that it is cut off, and what it stopped; nobody else speaks. Returns when the last one did.
+fn speak_on_the_spot(
+    lab: &Lab,
+    few: [usize; 2],
+    before: &Status,
+    workloads: &[String],
+) -> Result<Option<String>, LabError> {
+    let mut last = None;
+    for host in few {
+        let name = &lab.hosts[host].name;
+        let stopped: Vec<&String> = workloads.iter().filter(|w| runs_on(before, w, name)).collect();
+        let said = until_said(lab, host, 1)?;
+        let expected = serde_json::json!({
+            "alert": "CutOff", "status": "firing", "node": name, "cluster": "lab", "stopped": stopped,
+        });
+        let differs =
+            expected.as_object().is_some_and(|all| all.iter().any(|(key, value)| said[0][key] != *value));
+        if differs {
+            return Err(LabError::Broken(format!("{name} should say {expected}, not {}", said[0])));
+        }
+        last = last.max(said[0]["at"].as_str().map(str::to_owned));
+    }
+    the_others_are_silent(lab, few).map(|()| last)
+}
+
+fn say_that_it_is_over(lab: &Lab, few: [usize; 2]) -> Result<(), LabError> {
+    for host in few {
+        let said = until_said(lab, host, 2)?;
+        if said[1]["status"] != "resolved" || said[1]["since"] != said[0]["since"] {
+            return Err(LabError::Broken(format!(
+                "{} should say that it is over: {said:?}",
+                lab.hosts[host].name
+            )));
+        }
+    }
+    the_others_are_silent(lab, few)
+}
+
+fn the_others_are_silent(lab: &Lab, few: [usize; 2]) -> Result<(), LabError> {
+    for host in (0..lab.hosts.len()).filter(|host| !few.contains(host)) {
+        let said = last_words(lab, host)?;
+        if said.iter().any(|said| !said.is_empty()) {
+            return Err(LabError::Broken(format!("{} isn't cut off: {said:?}", lab.hosts[host].name)));
+        }
+    }
+    Ok(())
+}
+
+/// So much and no more, in its file and by its command.
+fn until_said(lab: &Lab, host: usize, count: usize) -> Result<Vec<Value>, LabError> {
+    let what = format!("{count} last words of {}", lab.hosts[host].name);
+    wait_until(&what, SPEAKS_WITHIN, || {
+        let [said, rung] = last_words(lab, host).map_err(|e| e.to_string())?;
+        if said.len() == count && said == rung {
+            Ok(said)
+        } else {
+            Err(format!("{said:?}, and rung {rung:?}"))
+        }
+    })
+}
+
+fn last_words(lab: &Lab, host: usize) -> Result<[Vec<Value>; 2], LabError> {
+    let [said, rung] = lab.hosts[host].last_words().map(|path| {
+        // Nobody said anything yet.
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+        lines.map_err(|e| LabError::Broken(format!("{path:?}: {e} in {text}")))
+    });
+    Ok([said?, rung?])
+}
+
+fn forget_last_words(lab: &Lab) -> Result<(), LabError> {
+    for path in lab.hosts.iter().flat_map(|host| host.last_words()) {
+        if path.exists() {
+            fs::remove_file(&path).map_err(LabError::io(format!("remove {path:?}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits for a `NodeDead` about each of them.
