@@ -51,7 +51,7 @@ impl Refused {
     }
 
     fn no_answer(from: &str, within: Duration) -> Self {
-        Self::for_now(format!("no answer from {from} within {} ms", within.as_millis()))
+        Self::for_now(format!("no answer from {from} within {:.1} s", within.as_secs_f64()))
     }
 
     /// With who says so, or what that is, before the reason.

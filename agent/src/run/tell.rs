@@ -45,15 +45,7 @@ impl Leader {
         let time_left = deadline.since(now);
         tokio::spawn(async move {
             let outcome = match telling {
-                Some((to, telling)) => {
-                    let sending = confirmed_send(&consensus, term, &to, telling, time_left);
-                    tokio::time::timeout(time_left, sending).await.unwrap_or_else(|_| SendOutcome::Failed {
-                        reason: format!("no answer within {} ms", time_left.as_millis()),
-                        retry: true,
-                        after_ms: None,
-                        heard: false,
-                    })
-                }
+                Some((to, telling)) => confirmed_send(&consensus, term, &to, telling, time_left).await,
                 None => SendOutcome::Failed {
                     reason: "its alerts or its channel are gone".into(),
                     retry: false,
@@ -104,9 +96,8 @@ impl Leader {
         };
         // Ends with its time-out; at most one a channel and minute.
         tokio::spawn(async move {
-            let sending = confirmed_send(&consensus, term, &to, telling, KEEP_TIMEOUT);
-            if let Ok(SendOutcome::Failed { reason, .. }) = tokio::time::timeout(KEEP_TIMEOUT, sending).await
-            {
+            let sent = confirmed_send(&consensus, term, &to, telling, KEEP_TIMEOUT).await;
+            if let SendOutcome::Failed { reason, .. } = sent {
                 tracing::debug!(channel, reason, "what fires wasn't posted again");
             }
         });
@@ -137,7 +128,7 @@ fn answered(ledger: &Ledger, message: &Message) -> Vec<String> {
     messages.into_iter().map(|id| alerting::message_id(ledger, id)).collect()
 }
 
-/// A deposed leader finds out here, just before it would speak, and keeps silent.
+/// A deposed leader finds out here, just before it would speak, and keeps silent. All of it ends within `time_left`.
 async fn confirmed_send(
     consensus: &Consensus,
     term: u64,
@@ -145,13 +136,20 @@ async fn confirmed_send(
     telling: Telling,
     time_left: Duration,
 ) -> SendOutcome {
-    match consensus.confirm_leader().await {
-        Ok(confirmed) if confirmed == term => notify::outcome(&notify::send(to, telling, time_left).await),
-        Ok(_) | Err(_) => SendOutcome::Failed {
-            reason: "this agent doesn't lead any more; nothing was sent".into(),
-            retry: true,
-            after_ms: None,
-            heard: false,
-        },
+    let began = std::time::Instant::now();
+    let unsent = |why: &str| SendOutcome::Failed {
+        reason: format!("{why}; nothing was sent"),
+        retry: true,
+        after_ms: None,
+        heard: false,
+    };
+    match tokio::time::timeout(time_left, consensus.confirm_leader()).await {
+        // Its own limit ends it, so that a provider that doesn't answer is named.
+        Ok(Ok(confirmed)) if confirmed == term => {
+            let left = time_left.saturating_sub(began.elapsed());
+            notify::outcome(&notify::send(to, telling, left).await)
+        }
+        Ok(_) => unsent("this agent doesn't lead any more"),
+        Err(_) => unsent("no majority said in time that this agent still leads"),
     }
 }
