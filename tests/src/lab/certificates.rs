@@ -39,11 +39,18 @@ impl Authority {
 
     /// A certificate for these names and addresses; the first one names its files.
     pub fn issue(&self, names: &[&str]) -> Result<Files, LabError> {
-        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        let stem = names.first().expect("a certificate has a name").clone();
+        self.sign(names[0], params(names)?)
+    }
+
+    /// The same, long over.
+    pub fn issue_expired(&self, names: &[&str]) -> Result<Files, LabError> {
+        let mut params = params(names)?;
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        self.sign(&format!("{}-expired", names[0]), params)
+    }
+
+    fn sign(&self, stem: &str, params: CertificateParams) -> Result<Files, LabError> {
         let key = KeyPair::generate().map_err(broken)?;
-        let mut params = CertificateParams::new(names).map_err(broken)?;
-        params.distinguished_name.push(DnType::CommonName, stem.clone());
         let certificate = params.signed_by(&key, &self.issuer).map_err(broken)?;
         Ok(Files {
             ca: self.directory.join("ca.pem"),
@@ -57,6 +64,13 @@ impl Authority {
         std::fs::write(&path, text).map_err(LabError::io(format!("write {path:?}")))?;
         Ok(path)
     }
+}
+
+fn params(names: &[&str]) -> Result<CertificateParams, LabError> {
+    let all: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    let mut params = CertificateParams::new(all).map_err(broken)?;
+    params.distinguished_name.push(DnType::CommonName, names[0]);
+    Ok(params)
 }
 
 fn broken(error: rcgen::Error) -> LabError {

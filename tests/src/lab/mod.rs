@@ -14,6 +14,7 @@ pub mod lines;
 pub mod metrics;
 pub mod network;
 pub mod process;
+pub mod provider;
 pub mod receiver;
 pub mod report;
 pub mod scenario;

@@ -4,7 +4,7 @@
 use super::{command, error::LabError};
 use serde_json::Value;
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     sync::{
@@ -20,7 +20,7 @@ use std::{
 pub const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const LARGEST_BODY: usize = 1 << 20;
 const SLOWEST_SENDER: Duration = Duration::from_secs(5);
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// One notification.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Drop for Receiver {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), LabError> {
+pub(super) fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), LabError> {
     let listen = || {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -112,6 +112,9 @@ fn serve(listener: &TcpListener, keep: &Arc<Mutex<Vec<Received>>>, stop: &Atomic
             Ok((stream, _)) => {
                 let keep = keep.clone();
                 std::thread::spawn(move || {
+                    if prepare(&stream).is_err() {
+                        return;
+                    }
                     while let Ok(Some(received)) = receive(&stream) {
                         keep.lock().expect("no holder panics").push(received);
                         if answer(&stream).is_err() {
@@ -125,10 +128,14 @@ fn serve(listener: &TcpListener, keep: &Arc<Mutex<Vec<Received>>>, stop: &Atomic
     }
 }
 
-/// `None` when the sender closed the connection.
-fn receive(stream: &TcpStream) -> std::io::Result<Option<Received>> {
+/// A stream waits for its sender, but not for ever.
+pub(super) fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(SLOWEST_SENDER))?;
+    stream.set_read_timeout(Some(SLOWEST_SENDER))
+}
+
+/// `None` when the sender closed the connection.
+pub(super) fn receive(stream: impl Read) -> std::io::Result<Option<Received>> {
     let mut reader = BufReader::new(stream);
     let (mut length, mut id, mut timestamp, mut signature) = (0, String::new(), 0, String::new());
     let mut line = String::new();
@@ -161,7 +168,7 @@ fn receive(stream: &TcpStream) -> std::io::Result<Option<Received>> {
     }))
 }
 
-fn answer(mut stream: &TcpStream) -> std::io::Result<()> {
+pub(super) fn answer(mut stream: impl Write) -> std::io::Result<()> {
     const BODY: &str = r#"{"result":"success"}"#;
     let length = BODY.len();
     let head =

@@ -12,6 +12,7 @@ mod loss;
 mod lost_host;
 mod many;
 mod partition;
+mod providers;
 mod quiet;
 mod removed;
 mod restart;
@@ -245,6 +246,15 @@ pub const ALL: &[Scenario] = &[
         namespaces: false,
         peer: None,
         run: teller::run,
+    },
+    Scenario {
+        name: "providers",
+        about: "an alert for providers that hang, are busy, fail, break off, or can't be trusted: all are told, others in time",
+        short: 1,
+        usual: 10,
+        namespaces: false,
+        peer: None,
+        run: providers::run,
     },
     Scenario {
         name: "tls",
