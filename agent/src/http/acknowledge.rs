@@ -55,6 +55,12 @@ pub async fn acknowledge(State(agent): State<Agent>, Path(token): Path<String>) 
         Ok(link) => link,
         Err(page) => return page.into_response(),
     };
+    // Whoever has the link may open it again and again: only what changes something is written.
+    let is_seen =
+        |ledger: &Ledger| ledger.failures.get(&link.failure).is_some_and(|f| f.acknowledged_at.is_some());
+    if agent.shared.read(is_seen) {
+        return found(&agent, &link, true).into_response();
+    }
     let (actor, body) =
         (format!("link to {}", link.channel), Body::FailureAcknowledged { failure: link.failure });
     // No request id: a repetition changes nothing.
@@ -69,7 +75,11 @@ pub async fn acknowledge(State(agent): State<Agent>, Path(token): Path<String>) 
             found(&agent, &link, true)
         }
         Ok(Err(why)) => unavailable(link.failure, &why.to_string()),
-        Err(_) => unavailable(link.failure, "the leader hasn't answered in time"),
+        Err(_) => Page::says(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Not known yet",
+            ["The leader hasn't answered in time.".to_owned(), "Open the link again to see.".to_owned()],
+        ),
     };
     page.into_response()
 }

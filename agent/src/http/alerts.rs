@@ -1,7 +1,8 @@
 //! `POST /api/v2/alerts`: alerts of other systems, taken as an Alertmanager takes them. Any agent does; the leader's
 //! ledger makes one alert of what three of them are told.
 //!
-//! HTTP asks nobody who they are: processes of this host may, and others only where the agent's file says so. Not here: what a post says, and what is news (`posted`).
+//! HTTP asks nobody who they are: processes of this host may, and others only where the agent's file says so. Not here:
+//! what a post says, and what is news (`posted`).
 
 use super::{Agent, posted, text};
 use crate::{

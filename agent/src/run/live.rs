@@ -67,13 +67,15 @@ pub fn picture(s: &Sources<'_>) -> Live {
     }
 }
 
-/// Voters that no vote comes from: their hosts or their agents aren't heard, nor does anybody who is heard vouch for them.
+/// Voters that no vote comes from: their hosts or their agents aren't heard, nor does anybody who is heard vouch for them,
+/// and not just since a moment ago.
 fn voters_gone(s: &Sources<'_>) -> usize {
     let gone = |member: &&Member| {
         let node = member.record.node;
         let agent_down = matches!(s.members.trouble(node), Some(Trouble::AgentGone | Trouble::AgentStalled));
         let silent = matches!(member.record.state, MemberState::Suspect | MemberState::Dead);
-        s.voters.contains_key(&node) && node != s.identity.node && (silent || agent_down)
+        let for_long = s.members.silence(s.now, node).is_none_or(|silence| silence >= LEADER_SILENT_FOR);
+        s.voters.contains_key(&node) && node != s.identity.node && for_long && (silent || agent_down)
     };
     s.members.members().filter(gone).count()
 }

@@ -124,8 +124,8 @@ pub struct Node {
     ticked_at: Instant,
     members_due: Instant,
     accounted_at: Instant,
-    /// Whose keeper's key was asked for last.
-    prepared: NodeId,
+    ask_keys_at: Instant,
+    keys_asked: BTreeMap<NodeId, gossip::AskedKey>,
     profile: NodeProfile,
     /// Something happened that the picture of the present doesn't show yet; and something of who leads or votes.
     news: bool,
@@ -173,7 +173,8 @@ impl Node {
             ticked_at: now,
             members_due: now,
             accounted_at: now,
-            prepared: NodeId::default(),
+            ask_keys_at: now,
+            keys_asked: BTreeMap::new(),
             news: true,
             urgent: true,
             pictured_at: now,
@@ -246,7 +247,7 @@ impl Node {
             Input::Stream(event) => self.stream(now, event),
             Input::Report(sent) => self.reported(now, *sent),
             Input::KeyAsked(asked) => self.key_asked(asked),
-            Input::Key(from, introduction) => self.introduced(from, *introduction),
+            Input::Key(from, introduction) => self.key_given(from, *introduction),
             Input::AckAges(voter, ages) => self.ack_ages(now, voter, ages),
             Input::Sensed(sensed) => self.sensed(now, sensed),
             Input::Probed(probed) => {
@@ -293,7 +294,7 @@ impl Node {
             self.gossip(now, membership::Event::Tick);
             self.cut(now, cut::Event::Tick);
             self.account(now);
-            self.prepare_next();
+            self.ask_keys(now);
             if self.leader.is_some() {
                 self.hear_vitals();
             }

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// One post that keeps alerts firing; the next one is due in a minute.
 const KEEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// With less time than this an attempt isn't begun.
+const LEAST_TO_SEND: Duration = Duration::from_millis(100);
 /// One sign of life to the watchdog.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -149,6 +151,9 @@ async fn confirmed_send(
         // Its own limit ends it, so that a provider that doesn't answer is named.
         Ok(Ok(confirmed)) if confirmed == term => {
             let left = time_left.saturating_sub(began.elapsed());
+            if left < LEAST_TO_SEND {
+                return unsent("it took too long to confirm that this agent still leads");
+            }
             notify::outcome(&notify::send(to, telling, left).await)
         }
         Ok(_) => unsent("this agent doesn't lead any more"),

@@ -3,9 +3,8 @@
 //! Silence alone can't tell loss from death. So the peer's keeper is asked by a burst of datagrams, and its agent over a
 //! fresh connection: at once if its stream ended or nobody else is looked into, else if the keeper doesn't vouch for it
 //! soon, for a handshake costs both more than all heartbeats of a minute, and where everyone is short of time everyone is
-//! silent. If its keeper doesn't
-//! answer, some others are asked to try the same from where they are. After a fixed time all that came is weighed
-//! (`weigh`). The same inquiry serves those who ask this agent for help.
+//! silent. If its keeper doesn't answer, some others are asked to try the same from where they are. After a fixed time all
+//! that came is weighed (`weigh`). The same inquiry serves those who ask this agent for help.
 //!
 //! Not here: when a peer is odd (`edge`), who may help, and what follows from the verdict.
 

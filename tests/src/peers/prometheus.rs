@@ -10,7 +10,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 const PROGRAM: &str = "prometheus";
 /// What fires is told again about as often, and is said to last four times as long.
-const RESENDS_EVERY: Duration = Duration::from_secs(2);
+const RESENDS_EVERY: Duration = Duration::from_secs(5);
 
 pub struct Prometheus {
     port: u16,

@@ -17,9 +17,9 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// It looks for those whom it tells every five seconds.
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_secs(60);
 /// Each agent must be told so often of what fires, and as often of what ended.
-const TOLD_AGAIN: f64 = 3.0;
+const TOLD_AGAIN: f64 = 2.0;
 /// A second message would have come by then.
 const QUIET: Duration = Duration::from_secs(2);
 

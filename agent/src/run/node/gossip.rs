@@ -21,8 +21,17 @@ use cluster_core::{
 };
 use std::{collections::BTreeMap, time::Duration};
 
+/// Between two looks for neighbours whose keepers' keys aren't known, and between two questions for one.
+const ASK_KEYS_EVERY: Duration = Duration::from_millis(500);
+const ASK_KEY_AGAIN: Duration = Duration::from_secs(2);
 /// A hello to where an agent may be is given up after this.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A question for the key of a neighbour's keeper.
+pub(super) struct AskedKey {
+    at: Instant,
+    answered: bool,
+}
 
 impl Node {
     /// One step of membership, and what it wants.
@@ -56,7 +65,7 @@ impl Node {
                 if self.edges.opened(peer, id, outbox, dialled) {
                     self.news = true;
                     self.gossip(now, membership::Event::StreamOpened { peer });
-                    self.ask_key(peer);
+                    self.ask_key(now, peer);
                 }
             }
             StreamEvent::Ended { peer, id, why } => {
@@ -68,23 +77,28 @@ impl Node {
         }
     }
 
-    /// While all is well: a host that is gone hands out no key. False where there is one already.
-    fn ask_key(&self, peer: NodeId) -> bool {
-        let Some(cluster) = self.p.stored.cluster() else { return false };
-        let lacks = self.address(peer).is_some_and(|address| !self.p.prober.knows(peer, &address));
-        if lacks {
+    /// For a neighbour's key, while all is well: a host that is gone hands out none. Not again soon, as the answer may be
+    /// on its way, or the name in it be looked up.
+    fn ask_key(&mut self, now: Instant, peer: NodeId) {
+        let Some(cluster) = self.p.stored.cluster() else { return };
+        let lately = self.keys_asked.get(&peer).is_some_and(|asked| now < asked.at + ASK_KEY_AGAIN);
+        let lacks = |address: String| !self.p.prober.knows(peer, &address);
+        if !lately && self.address(peer).is_some_and(lacks) {
+            self.keys_asked.insert(peer, AskedKey { at: now, answered: false });
             let asked = KeyAsked { cluster, from: self.p.identity.node, to: peer };
             self.edges.send(peer, Said::AskKey(asked));
         }
-        lacks
     }
 
-    /// One neighbour after the other, for ever: a key can't be had before there is a cluster, and keepers get new ones.
-    pub(super) fn prepare_next(&mut self) {
-        let connected = self.edges.connected();
-        let after = connected.range(NodeId(self.prepared.0.saturating_add(1))..);
-        let next = after.chain(connected.range(..=self.prepared)).find(|peer| self.ask_key(**peer)).copied();
-        self.prepared = next.unwrap_or_default();
+    /// Of all neighbours, for ever: a key can't be had before there is a cluster, and keepers get new ones.
+    pub(super) fn ask_keys(&mut self, now: Instant) {
+        if now < self.ask_keys_at {
+            return;
+        }
+        self.ask_keys_at = now + ASK_KEYS_EVERY;
+        let connected: Vec<NodeId> = self.edges.connected().iter().copied().collect();
+        self.keys_asked.retain(|peer, _| connected.contains(peer));
+        connected.into_iter().for_each(|peer| self.ask_key(now, peer));
     }
 
     /// Over its stream, which only the two hear.
@@ -95,8 +109,13 @@ impl Node {
         }
     }
 
-    pub(super) fn introduced(&self, from: NodeId, introduction: Introduction) {
-        if let Some(address) = self.address(from) {
+    /// Counts once for each time that it was asked for.
+    pub(super) fn key_given(&mut self, from: NodeId, introduction: Introduction) {
+        let asked = self.keys_asked.get_mut(&from).filter(|asked| !asked.answered);
+        if let (Some(asked), Some(address)) =
+            (asked, self.members.member(from).map(|m| m.record.address.clone()))
+        {
+            asked.answered = true;
             self.p.prober.introduced(from, address, introduction);
         }
     }

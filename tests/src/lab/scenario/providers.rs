@@ -76,6 +76,7 @@ fn one_alert(lab: &Lab) -> Result<Run, LabError> {
         street.until_taken(channel, "CrashLoop", "resolved")?;
     }
     lab.until(0, "all to be well again", SETTLES, |s| s.health == "healthy")?;
+    wait_until("each provider to have taken an end for what fired there", SETTLES, || street.all_ended())?;
     street.check_ids(&mut run);
     street.check_retry_after(&mut run);
     let slowest = street.slowest_at_the_healthy(&mut run);
@@ -108,6 +109,12 @@ fn until_seen_to_fail(lab: &Lab, street: &Street, channel: &str, why: &str) -> R
         })?;
     }
     Ok(())
+}
+
+/// The alert, the channel that it is about, and its phase.
+fn what(told: &Received) -> (String, String, String) {
+    let about = if told.text("alert") == "ChannelFailing" { told.label("channel") } else { "" };
+    (told.text("alert").to_owned(), about.to_owned(), told.text("status").to_owned())
 }
 
 /// The providers, by the channels that lead to them.
@@ -172,13 +179,23 @@ impl Street {
         })
     }
 
-    /// Of everything that fired at a provider its end came too, each once; all attempts at one are under one id.
+    /// Of everything that fired at a provider its end came too.
+    fn all_ended(&self) -> Result<(), String> {
+        for (channel, provider) in &self.providers {
+            let taken: BTreeSet<_> = provider.taken().iter().map(what).collect();
+            let with = |status| {
+                taken.iter().filter(move |(.., s)| s == status).map(|(alert, about, _)| (alert, about))
+            };
+            if !with("firing").eq(with("resolved")) {
+                return Err(format!("{channel}: an end is missing: {taken:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything came once; all attempts at one are under one id.
     fn check_ids(&self, run: &mut Run) {
         for (channel, provider) in &self.providers {
-            let what = |told: &Received| {
-                let about = if told.text("alert") == "ChannelFailing" { told.label("channel") } else { "" };
-                (told.text("alert").to_owned(), about.to_owned(), told.text("status").to_owned())
-            };
             let mut ids: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
             for attempt in provider.attempts() {
                 ids.entry(what(&attempt.request)).or_default().insert(attempt.request.webhook_id);
@@ -187,11 +204,6 @@ impl Street {
             let taken: Vec<_> = provider.taken().iter().map(what).collect();
             let once: BTreeSet<_> = taken.iter().cloned().collect();
             run.check(once.len() == taken.len(), || format!("{channel}: told twice: {taken:?}"));
-            let with =
-                |status| once.iter().filter(move |(.., s)| s == status).map(|(a, about, _)| (a, about));
-            run.check(with("firing").eq(with("resolved")), || {
-                format!("{channel}: an end is missing: {taken:?}")
-            });
             run.check(provider.taken().iter().all(|told| told.signed), || format!("{channel}: unsigned"));
         }
     }

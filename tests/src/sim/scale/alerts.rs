@@ -1,4 +1,5 @@
-//! Many nodes lost at once, and back after some minutes, at once or in dribbles: what people get, while leaders fall in the middle.
+//! Many nodes lost at once, and back after some minutes, at once or in dribbles: what people get, while leaders fall in
+//! the middle.
 //!
 //! Not here: how it is played (`world`, `desk`), and what they may get (`check`).
 
@@ -15,7 +16,7 @@ const LOST_AT: Duration = Duration::from_secs(20);
 const DRIBBLE_MAX: Duration = Duration::from_secs(60);
 const DRIBBLE_EACH: Duration = Duration::from_millis(300);
 /// Who was half connected waits, people are told of the last, and what was repeated has arrived.
-const CALM: Duration = Duration::from_secs(45);
+const CALM: Duration = Duration::from_secs(65);
 
 /// By what nodes are lost together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ pub enum By {
     Switch,
 }
 
-/// Now and then the leader is one of those who are lost. Whoever leads falls within seconds of that, and once more while they return.
+/// Now and then the leader is one of those who are lost. Whoever leads falls within seconds of that, and once more while
+/// they return.
 #[must_use]
 pub fn options(nodes: u32, lost: u32, by: By, away: Duration, seed: u64) -> Options {
     assert!(lost > 0 && nodes >= lost + VOTERS, "{VOTERS} voters outlive the others");

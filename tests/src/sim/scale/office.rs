@@ -3,8 +3,8 @@
 //!
 //! One voter leads. A proposal is committed after what a majority's answers take under the present loss, if a majority
 //! is reached at all; then every node gets the new view over its connection to a voter. A leader that is lost is followed
-//! by the next voter that reaches a majority, after an election's time. Not here: anything that decides who is dead; the ledger of a leader that tells
-//! people (`desk`).
+//! by the next voter that reaches a majority, after an election's time. Not here: anything that decides who is dead; the
+//! ledger of a leader that tells people (`desk`).
 
 use super::{
     node::{id, index},
