@@ -9,6 +9,8 @@ mod mail;
 mod paging;
 #[path = "peers/reflection.rs"]
 mod reflection;
+#[path = "peers/smpp.rs"]
+mod smpp;
 #[path = "peers/zabbix.rs"]
 mod zabbix;
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
             alertmanager::guarded,
         ),
         Trial::ignorable_test("paging_requests_look_as_alertmanagers_do", paging::look_alike),
+        Trial::ignorable_test("an_smsc_takes_texts_in_both_alphabets", smpp::takes_texts),
         Trial::ignorable_test("zabbix_keeps_the_value", zabbix::keeps_the_value),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -5,5 +5,6 @@ pub mod daemon;
 pub mod installed;
 pub mod mail;
 pub mod python;
+pub mod smpp;
 pub mod trouble;
 pub mod zabbix;
