@@ -14,7 +14,7 @@ use rusmpp::{
     pdus::{BindTransmitter, SubmitSm},
     tokio_codec::CommandCodec,
     types::{COctetString, OctetString},
-    values::{DataCoding, InterfaceVersion, Npi, Ton},
+    values::{DataCoding, EsmClass, InterfaceVersion, Npi, Ton},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -35,6 +35,8 @@ pub const TLS_PORT: u16 = 3_550;
 const SYSTEM_ID_CHARS: usize = 15;
 const PASSWORD_CHARS: usize = 8;
 const SYSTEM_TYPE_CHARS: usize = 12;
+/// `esm_class` of a part that begins with a user data header.
+const HAS_HEADER: u8 = 0x40;
 /// Of a sender's name; telephones show no more.
 const NAME_CHARS: usize = 11;
 /// E.164, with its `+`.
@@ -144,20 +146,21 @@ fn submits(config: &Config, message: &Message, to: &str) -> Vec<SubmitSm> {
     // The same for each attempt, so that a telephone joins the parts of a repetition with those it has.
     let reference = crc32c::crc32c(message.id.as_bytes()).to_le_bytes()[0];
     let submit = |octets: Vec<u8>| {
-        let submit = SubmitSm::builder()
+        SubmitSm::builder()
             .source_addr_ton(source_ton)
             .source_addr_npi(source_npi)
             .source_addr(field(source))
             .dest_addr_ton(ton)
             .dest_addr_npi(Npi::Isdn)
             .destination_addr(field(to.trim_start_matches('+')))
+            // The codec's own default has a bit set that calls the message an acknowledgement.
+            .esm_class(EsmClass::from(if text.has_headers() { HAS_HEADER } else { 0 }))
             .data_coding(match text.alphabet {
                 Alphabet::Gsm => DataCoding::McSpecific,
                 Alphabet::Ucs2 => DataCoding::Ucs2,
             })
             .short_message(OctetString::from_vec(octets).expect("a part is shorter than 255 octets"))
-            .build();
-        if text.has_headers() { submit.with_udhi_indicator() } else { submit }
+            .build()
     };
     text.octets(reference).into_iter().map(submit).collect()
 }
