@@ -13,6 +13,8 @@ mod paging;
 mod prometheus;
 #[path = "peers/reflection.rs"]
 mod reflection;
+#[path = "peers/smpp.rs"]
+mod smpp;
 #[path = "peers/zabbix.rs"]
 mod zabbix;
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
             "prometheus_tells_three_agents_and_people_are_told_once",
             prometheus::tells_three_agents,
         ),
+        Trial::ignorable_test("an_smsc_takes_texts_in_both_alphabets", smpp::takes_texts),
         Trial::ignorable_test("zabbix_keeps_the_value", zabbix::keeps_the_value),
         Trial::ignorable_test(
             "a_link_opened_with_curl_acknowledges_and_ends_escalations",

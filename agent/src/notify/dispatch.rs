@@ -5,8 +5,8 @@
 use super::{
     Refused, body,
     channel::{
-        alertmanager, aliyun_sms, dingtalk, exec, feishu, local, numbers, opsgenie, pagerduty, slack, smtp,
-        tencent_sms, twilio, victorops, webhook, wecom, zabbix,
+        alertmanager, aliyun_sms, dingtalk, exec, feishu, local, numbers, opsgenie, pagerduty, short_text,
+        slack, smpp, smtp, tencent_sms, twilio, victorops, webhook, wecom, zabbix,
     },
     http,
     message::Message,
@@ -33,6 +33,7 @@ pub enum Kind {
     AliyunSms(aliyun_sms::Config),
     TencentSms(tencent_sms::Config),
     Twilio(twilio::Config),
+    Smpp(smpp::Config),
     Alertmanager(alertmanager::Config),
     Opsgenie(opsgenie::Config),
     VictorOps(victorops::Config),
@@ -56,6 +57,7 @@ impl Kind {
             Self::Slack(_) => slack::ROOM_BYTES,
             Self::AliyunSms(_) | Self::TencentSms(_) => SMS_ROOM_BYTES,
             Self::Twilio(_) => twilio::ROOM_BYTES,
+            Self::Smpp(_) => short_text::ROOM_BYTES,
             Self::Opsgenie(_) => opsgenie::ROOM_BYTES,
             Self::VictorOps(_) => victorops::ROOM_BYTES,
             Self::PagerDuty(_) => pagerduty::ROOM_BYTES,
@@ -79,6 +81,7 @@ impl Kind {
                 numbers::check(&config.to).and(templates(&config.template_params))
             }
             Self::Twilio(config) => numbers::check(&config.to),
+            Self::Smpp(config) => config.check(),
             Self::Smtp(config) => config.check(),
             Self::Exec(config) if config.program().is_empty() => {
                 Err("the channel's command is empty".to_owned())
@@ -104,6 +107,7 @@ impl Kind {
             Self::AliyunSms(config) => or(&config.url, aliyun_sms::URL),
             Self::TencentSms(config) => or(&config.url, tencent_sms::URL),
             Self::Twilio(config) => or(&config.url, twilio::URL),
+            Self::Smpp(config) => config.address(),
             Self::Alertmanager(config) => http::host(&config.url),
             Self::Opsgenie(config) => or(&config.url, opsgenie::URL),
             Self::VictorOps(config) => or(&config.url, victorops::URL),
@@ -150,6 +154,7 @@ async fn tell(kind: &Kind, message: &Message, now: WallTime, within: Duration) -
             http::exchange(&tencent_sms::request(config, message, now)?, None, tencent_sms::judge).await
         }
         Kind::Twilio(config) => twilio::deliver(config, message, within).await,
+        Kind::Smpp(config) => smpp::deliver(config, message, within).await,
         Kind::Alertmanager(config) => {
             let request = alertmanager::request(config, message, now);
             http::exchange(&request, config.ca.as_deref(), alertmanager::judge).await

@@ -123,6 +123,19 @@ pub const TYPES: &[TypeSpec] = &[
         ],
     },
     TypeSpec {
+        name: "smpp",
+        fields: &[
+            must("server", Text, "\"smsc.example.org\""),
+            may("tls", Text),
+            may("ca", Text),
+            must("system_id", Text, "\"…\""),
+            must("password", Secret, SECRET_LIKE),
+            may("system_type", Text),
+            may("from", Text),
+            must("to", Texts, NUMBERS_LIKE),
+        ],
+    },
+    TypeSpec {
         name: "alertmanager",
         fields: &[
             must("url", Text, "\"http://…:9093\""),

@@ -6,8 +6,8 @@
 use super::{
     Refused,
     channel::{
-        alertmanager, aliyun_sms, dingtalk, exec, feishu, opsgenie, pagerduty, slack, smtp, tencent_sms,
-        twilio, victorops, webhook, wecom, zabbix,
+        alertmanager, aliyun_sms, dingtalk, exec, feishu, opsgenie, pagerduty, slack, smpp, smtp,
+        tencent_sms, twilio, victorops, webhook, wecom, zabbix,
     },
     dispatch::Kind,
     fields::{Shape, TYPES, TypeSpec},
@@ -173,6 +173,9 @@ fn check_setting(spec: &TypeSpec, key: &str, setting: &Setting) -> Result<(), St
         (_, Setting::Text(text) | Setting::Secret(SecretRef::Inline(text))) if text.trim().is_empty() => {
             Err(EMPTY.to_owned())
         }
+        ("password", Setting::Secret(SecretRef::Inline(text))) if spec.name == "smpp" => {
+            smpp::check_password(text.trim())
+        }
         _ => Ok(()),
     }
 }
@@ -212,6 +215,11 @@ fn language(channel: &Channel) -> Result<Language, Wrong> {
             Err(Wrong::of("language", what))
         }
     }
+}
+
+fn no_such_tls(other: &str, known: &str) -> Wrong {
+    let other = words::cut(other, 40).escape_debug().to_string();
+    Wrong::of("tls", format!("\"{other}\" isn't known; write {known}"))
 }
 
 /// Of a well-formed channel, so that what is required is there.
@@ -281,6 +289,7 @@ impl Settings<'_> {
             "aliyun_sms" => Kind::AliyunSms(self.aliyun_sms()),
             "tencent_sms" => Kind::TencentSms(self.tencent_sms()),
             "twilio" => Kind::Twilio(self.twilio()),
+            "smpp" => Kind::Smpp(self.smpp()?),
             "alertmanager" => Kind::Alertmanager(self.alertmanager()),
             "opsgenie" => Kind::Opsgenie(self.opsgenie()),
             "victorops" => Kind::VictorOps(victorops::Config {
@@ -309,11 +318,7 @@ impl Settings<'_> {
             None | Some("starttls") => smtp::Tls::StartTls,
             Some("implicit") => smtp::Tls::Implicit,
             Some("none") => smtp::Tls::None,
-            Some(other) => {
-                let other = words::cut(other, 40).escape_debug().to_string();
-                let what = format!("\"{other}\" isn't known; write \"starttls\" or \"implicit\" or \"none\"");
-                return Err(Wrong::of("tls", what));
-            }
+            Some(other) => return Err(no_such_tls(other, "\"starttls\" or \"implicit\" or \"none\"")),
         };
         let port = match self.channel.settings.get("port") {
             Some(Setting::Number(number)) => match u16::try_from(*number) {
@@ -372,6 +377,24 @@ impl Settings<'_> {
             to: self.texts("to"),
             url: self.text("url"),
         }
+    }
+
+    fn smpp(&self) -> Result<smpp::Config, Wrong> {
+        let tls = match self.text("tls").as_deref() {
+            None | Some("implicit") => smpp::Tls::Implicit,
+            Some("none") => smpp::Tls::None,
+            Some(other) => return Err(no_such_tls(other, "\"implicit\" or \"none\"")),
+        };
+        Ok(smpp::Config {
+            server: self.needed("server"),
+            tls,
+            ca: self.text("ca"),
+            system_id: self.needed("system_id"),
+            password: self.needed_secret("password"),
+            system_type: self.text("system_type"),
+            from: self.text("from"),
+            to: self.texts("to"),
+        })
     }
 
     fn alertmanager(&self) -> alertmanager::Config {

@@ -45,6 +45,9 @@ async fn every_type_is_built_from_what_it_needs_wherever_its_secrets_lie() {
     for spec in TYPES {
         for place in &places {
             let mut channel = minimal(spec);
+            let short = SecretRef::Inline("secret".into());
+            let fits = spec.name != "smpp" || !matches!(place, SecretRef::Inline(_));
+            let place = if fits { place } else { &short };
             for setting in channel.settings.values_mut().filter(|s| matches!(s, Setting::Secret(_))) {
                 *setting = Setting::Secret(place.clone());
             }

@@ -16,6 +16,7 @@ pub mod secret;
 pub(crate) mod sign;
 #[cfg(test)]
 mod stand_in;
+pub(crate) mod tcp;
 mod tester;
 pub mod watchdog;
 pub mod words;

@@ -5,8 +5,8 @@
 use super::{
     Refused, body,
     channel::{
-        alertmanager, dingtalk, exec, feishu, opsgenie, pagerduty, slack, tencent_sms, victorops, wecom,
-        zabbix,
+        alertmanager, dingtalk, exec, feishu, opsgenie, pagerduty, slack, smpp, tencent_sms, victorops,
+        wecom, zabbix,
     },
     dispatch::Kind,
     kinds,
@@ -65,6 +65,7 @@ fn preview(kind: &Kind, message: Message, now: WallTime) -> Result<Preview, Refu
     let body = body(kind, &message, now)?;
     let text = match kind {
         Kind::Console => message.notices.iter().map(body::line).collect::<Vec<_>>().join("\n"),
+        Kind::Smpp(_) => smpp::short_text(&message).joined(),
         _ => message.words.text,
     };
     Ok(Preview { status: message.status, title: message.words.title, text, body })
@@ -72,7 +73,7 @@ fn preview(kind: &Kind, message: Message, now: WallTime) -> Result<Preview, Refu
 
 fn body(kind: &Kind, message: &Message, now: WallTime) -> Result<Option<String>, Refused> {
     Ok(Some(match kind {
-        Kind::Console | Kind::Smtp(_) | Kind::Twilio(_) => return Ok(None),
+        Kind::Console | Kind::Smtp(_) | Kind::Twilio(_) | Kind::Smpp(_) => return Ok(None),
         Kind::Webhook(_) | Kind::File { .. } => body::of(message),
         Kind::Exec(_) => exec::request(message).trim_end().to_owned(),
         Kind::DingTalk(config) => dingtalk::request(config, message, now).body,
@@ -140,6 +141,8 @@ mod tests {
                 Shape::Pairs => {
                     Setting::Pairs([("1".to_owned(), "{{ alerts[0].labels.node }}".to_owned())].into())
                 }
+                // No more fits into it.
+                Shape::Secret if kind == "smpp" => Setting::Secret(SecretRef::Inline("hunter2".to_owned())),
                 Shape::Secret if field.name == "url" => {
                     Setting::Secret(SecretRef::Inline(SECRET_URL.to_owned()))
                 }
@@ -166,8 +169,8 @@ mod tests {
                 spec.name
             );
             let all = format!("{previews:?}");
-            assert!(!all.contains("aHVudGVyMmh1bnRlcjI"), "{}: {all}", spec.name);
-            let json = !["smtp", "twilio", "console"].contains(&spec.name);
+            assert!(!all.contains("aHVudGVyMmh1bnRlcjI") && !all.contains("hunter2"), "{}: {all}", spec.name);
+            let json = !["smtp", "twilio", "smpp", "console"].contains(&spec.name);
             for preview in &previews {
                 assert_eq!(preview.body.is_some(), json, "{}", spec.name);
                 let Some(body) = &preview.body else { continue };

@@ -7,5 +7,6 @@ pub mod installed;
 pub mod mail;
 pub mod prometheus;
 pub mod python;
+pub mod smpp;
 pub mod trouble;
 pub mod zabbix;

@@ -108,8 +108,8 @@ fn the_example_has_every_key_of_every_other_part() {
 
 #[test]
 fn every_mistake_has_its_sentence() {
-    let types = "webhook, smtp, dingtalk, feishu, wecom, slack, aliyun_sms, tencent_sms, twilio, alertmanager, \
-                 opsgenie, victorops, pagerduty, zabbix, exec, console, file";
+    let types = "webhook, smtp, dingtalk, feishu, wecom, slack, aliyun_sms, tencent_sms, twilio, smpp, \
+                 alertmanager, opsgenie, victorops, pagerduty, zabbix, exec, console, file";
     let no_type =
         format!("a.toml:1: [channel.a] has no type; add type = \"webhook\", or another of: {types}");
     for (text, sentence) in [

@@ -15,7 +15,9 @@ pub mod opsgenie;
 pub mod pagerduty;
 #[cfg(test)]
 mod paging_tests;
+pub mod short_text;
 pub mod slack;
+pub mod smpp;
 pub mod smtp;
 pub mod tencent_sms;
 pub mod twilio;

@@ -2,7 +2,7 @@
 //!
 //! Not here: TLS to the server, and compression: we send none, so none comes back.
 
-use crate::notify::{Refused, http::shown, message::Message, words};
+use crate::notify::{Refused, http::shown, message::Message, tcp, words};
 use cluster_core::time::WallTime;
 use serde_json::{Value, json};
 use tokio::{
@@ -67,7 +67,7 @@ pub fn judge(config: &Config, answer: &[u8]) -> Result<String, Refused> {
 /// # Errors
 /// The server can't be reached or doesn't take the value.
 pub async fn deliver(config: &Config, message: &Message, now: WallTime) -> Result<String, Refused> {
-    let server = address(&config.server);
+    let server = tcp::address(&config.server, PORT);
     let exchange = async {
         let mut stream = TcpStream::connect(&server).await?;
         stream.write_all(&request(config, message, now)).await?;
@@ -79,13 +79,6 @@ pub async fn deliver(config: &Config, message: &Message, now: WallTime) -> Resul
         .await
         .map_err(|cause| Refused::for_now(format!("the Zabbix server {server} can't be reached: {cause}")))?;
     judge(config, &answer).map_err(|refused| refused.said_by(&format!("the Zabbix server {server}")))
-}
-
-fn address(server: &str) -> String {
-    let has_port = server.rsplit_once(':').is_some_and(|(host, port)| {
-        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
-    });
-    if has_port { server.to_owned() } else { format!("{server}:{PORT}") }
 }
 
 /// `ZBXD`, flags, length and a reserved word, little endian, then the JSON.

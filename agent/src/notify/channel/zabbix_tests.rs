@@ -120,15 +120,3 @@ fn its_answers() {
     let cut_short = &frame(&json!({"response": "success", "info": "processed: 1; failed: 0"}))[..30];
     assert!(judge(&config, cut_short).unwrap_err().retry);
 }
-
-#[test]
-fn the_port_has_a_default() {
-    for (server, address_of) in [
-        ("zabbix", "zabbix:10051"),
-        ("zabbix:99", "zabbix:99"),
-        ("[::1]", "[::1]:10051"),
-        ("[::1]:7", "[::1]:7"),
-    ] {
-        assert_eq!(address(server), address_of);
-    }
-}
