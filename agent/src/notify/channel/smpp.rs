@@ -133,7 +133,7 @@ pub async fn deliver(config: &Config, message: &Message, within: Duration) -> Re
         round.give_up(&why);
     }
     // Whatever it says to that, the messages' fate is known.
-    let _ = timeout(UNBIND_WITHIN, session.request(Pdu::Unbind)).await;
+    let _ = timeout(UNBIND_WITHIN, session.unbind()).await;
     numbers::settle(round.outcomes(&config.to)).map_err(|refused| refused.said_by(&format!("{who}:")))
 }
 
@@ -255,6 +255,12 @@ impl Session {
                 return judged(&answer, CommandId::BindTransmitterResp);
             }
         }
+    }
+
+    async fn unbind(&mut self) -> Result<(), Refused> {
+        let sequence = self.request(Pdu::Unbind).await?;
+        while self.answer().await?.sequence_number() != sequence {}
+        Ok(())
     }
 
     /// Gives the sequence number that its answer will have.
