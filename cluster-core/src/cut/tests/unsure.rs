@@ -32,8 +32,9 @@ fn the_others_decide_what_stays_between_the_marks() {
          4350 => ask n7 n8 n9 n10 about n11
          5350 => ask n7 n8 n9 n10 about n11
          6350 => ask n7 n8 n9 n10 about n11
-         6700 => dead n11
-         6800 dead n11
+         7350 => ask n7 n8 n9 n10 about n11
+         7700 => dead n11
+         7800 dead n11
          9000 until",
     );
     let polled = |line: &String| line.starts_with("of 4 others, asked by the leader, ");
