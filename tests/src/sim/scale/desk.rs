@@ -187,6 +187,9 @@ impl World {
             self.write(before, as_of, body);
         }
         let Some(desk) = &mut self.desk else { return };
+        for (id, _) in desk.ledger.messages.iter().filter(|(_, message)| message.intent.is_some()) {
+            *desk.providers.unheard.entry(*id).or_default() += 1;
+        }
         desk.term += 1;
         let term = desk.term;
         desk.leading = Some(Leading {
@@ -273,12 +276,7 @@ impl World {
             | Happens::Committed { term }
             | Happens::Promised { term, .. } => (term, happens),
         };
-        let Some(leader) = self.leads_in(term) else {
-            if let Happens::Sent(sent) = happens {
-                self.unanswered(&sent);
-            }
-            return;
-        };
+        let Some(leader) = self.leads_in(term) else { return };
         if !self.nodes[leader as usize].runs() {
             return self.later(AGAIN, Later::Desk(happens));
         }

@@ -39,7 +39,7 @@ pub struct Got {
 #[derive(Debug, Default)]
 pub struct Providers {
     pub got: Vec<Got>,
-    /// By message: how many answers no leader heard.
+    /// By message: how many leaders fell that had begun to send it, before the ledger said what came of that.
     pub unheard: BTreeMap<u64, u32>,
 }
 
@@ -128,13 +128,6 @@ impl World {
                 let outcome = SendOutcome::Failed { reason, retry: true, after_ms: None, heard: false };
                 self.finished(sent.got.id, sent.attempt, outcome);
             }
-        }
-    }
-
-    /// Its leader leads no more.
-    pub(super) fn unanswered(&mut self, sent: &Sent) {
-        if let (Leg::Back { taken: true }, Some(desk)) = (sent.leg, &mut self.desk) {
-            *desk.providers.unheard.entry(sent.got.id).or_default() += 1;
         }
     }
 }
