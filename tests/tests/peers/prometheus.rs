@@ -68,10 +68,12 @@ fn until_each_is_told_again(theirs: &Prometheus, agents: &[&str]) -> Result<(), 
 
 /// In any order, each once, and nothing else.
 fn only_told(lab: &Lab, expected: &[&str]) -> Result<Vec<Received>, LabError> {
-    stays_true(&format!("only {expected:?} to be told"), QUIET, || {
+    let are_told = || {
         let told = told(lab);
         if told == expected { Ok(()) } else { Err(format!("{told:?}")) }
-    })?;
+    };
+    wait_until(&format!("{expected:?} to be told"), WITHIN, are_told)?;
+    stays_true(&format!("only {expected:?} to be told"), QUIET, are_told)?;
     let all = lab.receiver.all();
     check(all.iter().all(|told| told.signed), || format!("not all are signed: {all:?}"))?;
     Ok(all)
