@@ -111,10 +111,8 @@ impl Node {
 
     /// Counts once for each time that it was asked for.
     pub(super) fn key_given(&mut self, from: NodeId, introduction: Introduction) {
-        let asked = self.keys_asked.get_mut(&from).filter(|asked| !asked.answered);
-        if let (Some(asked), Some(address)) =
-            (asked, self.members.member(from).map(|m| m.record.address.clone()))
-        {
+        let Some(address) = self.address(from) else { return };
+        if let Some(asked) = self.keys_asked.get_mut(&from).filter(|asked| !asked.answered) {
             asked.answered = true;
             self.p.prober.introduced(from, address, introduction);
         }
