@@ -56,9 +56,7 @@ pub async fn acknowledge(State(agent): State<Agent>, Path(token): Path<String>) 
         Err(page) => return page.into_response(),
     };
     // Whoever has the link may open it again and again: only what changes something is written.
-    let is_seen =
-        |ledger: &Ledger| ledger.failures.get(&link.failure).is_some_and(|f| f.acknowledged_at.is_some());
-    if agent.shared.read(is_seen) {
+    if agent.shared.read(|ledger| ledger.is_acknowledged(link.failure)) {
         return found(&agent, &link, true).into_response();
     }
     let (actor, body) =

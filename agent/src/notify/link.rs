@@ -142,9 +142,8 @@ fn fill(ledger: &Ledger, channel: &str, notices: &mut [Notice], url: impl Fn(Fai
     if !ledger.alerting.channels.get(channel).is_some_and(|channel| channel.takes_links()) {
         return;
     }
-    let seen = |id: FailureId| ledger.failures.get(&id).is_some_and(|f| f.acknowledged_at.is_some());
     for notice in notices.iter_mut().filter(|notice| notice.status == Phase::Firing) {
-        notice.ack_url = notice.failure_id.filter(|id| !seen(*id)).map(&url);
+        notice.ack_url = notice.failure_id.filter(|id| !ledger.is_acknowledged(*id)).map(&url);
     }
 }
 

@@ -114,8 +114,7 @@ fn is_done(ledger: &Ledger, compiled: &Compiled, id: u64, alert: &Alert) -> bool
 }
 
 fn is_acknowledged(ledger: &Ledger, alert: &Alert) -> bool {
-    let failure = alert.failure.and_then(|id| ledger.failures.get(&id));
-    failure.is_some_and(|failure| failure.acknowledged_at.is_some())
+    alert.failure.is_some_and(|id| ledger.is_acknowledged(id))
 }
 
 /// Each channel once, by the first route that leads there and is within its schedule.

@@ -29,6 +29,12 @@ impl Ledger {
         self.workloads.get(workload)?.slots.get(&index)
     }
 
+    /// Whether somebody has seen to the failure; false for one that isn't kept.
+    #[must_use]
+    pub fn is_acknowledged(&self, failure: FailureId) -> bool {
+        self.failures.get(&failure).is_some_and(|failure| failure.acknowledged_at.is_some())
+    }
+
     /// Failures that are open or recovering, oldest first.
     pub fn open_failures(&self) -> impl Iterator<Item = (FailureId, &Failure)> {
         self.failures.iter().filter(|(_, f)| f.is_open()).map(|(id, f)| (*id, f))

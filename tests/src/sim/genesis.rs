@@ -31,13 +31,7 @@ pub fn first_boot(node: NodeId) -> BootId {
 /// The same disk for every node.
 #[must_use]
 pub fn disk(voters: usize) -> Disk {
-    let settings = Settings {
-        profile: LAN.name.to_owned(),
-        lease_ms: u64::try_from(LAN.lease.as_millis()).expect("short"),
-        voters: u32::try_from(voters).expect("few"),
-        ..Settings::default()
-    };
-    let mut bodies = vec![Body::Founded { cluster: ClusterId(7), name: "sim".to_owned(), settings }];
+    let mut bodies = vec![founded(voters)];
     bodies.extend(nodes().into_iter().map(|node| Body::NodeUp {
         node,
         profile: profile(node),
@@ -70,7 +64,20 @@ pub fn disk(voters: usize) -> Disk {
     Disk { raft: RaftDisk { term: 1, voted_for: None, log }, snapshot: ledger, ..Disk::default() }
 }
 
-fn workload(name: &str, kind: Kind, replicas: u32) -> WorkloadSpec {
+/// The first entry.
+#[must_use]
+pub fn founded(voters: usize) -> Body {
+    let settings = Settings {
+        profile: LAN.name.to_owned(),
+        lease_ms: u64::try_from(LAN.lease.as_millis()).expect("short"),
+        voters: u32::try_from(voters).expect("few"),
+        ..Settings::default()
+    };
+    Body::Founded { cluster: ClusterId(7), name: "sim".to_owned(), settings }
+}
+
+#[must_use]
+pub fn workload(name: &str, kind: Kind, replicas: u32) -> WorkloadSpec {
     WorkloadSpec {
         name: name.to_owned(),
         kind,

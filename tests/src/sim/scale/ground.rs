@@ -6,16 +6,12 @@
 use super::{
     node::{Node, id},
     options::Break,
-    world::TIMING,
 };
+use crate::sim::genesis::{founded, workload};
 use cluster_core::{
-    ids::{BootId, ClusterId, Incarnation},
-    ledger::{
-        AlertingConfig, Body, Channel, ExecSpec, FEATURE_LEVEL, Kind, NodeProfile, RecoverySpec, Route,
-        Settings, WorkloadSpec,
-    },
+    ids::{BootId, Incarnation},
+    ledger::{AlertingConfig, Body, Channel, FEATURE_LEVEL, Kind, NodeProfile, Route},
 };
-use std::collections::BTreeMap;
 
 /// Where people read, by name and kind: one that knows a repetition by its key, and two that don't.
 pub const CHANNELS: [(&str, &str); 3] = [("chat", "slack"), ("mail", "smtp"), ("pager", "pagerduty")];
@@ -25,13 +21,7 @@ pub const SLOW: &str = "slow";
 /// The first entries, in order.
 #[must_use]
 pub fn entries(nodes: &[Node], voters: usize, put_back: Break) -> Vec<Body> {
-    let settings = Settings {
-        profile: TIMING.name.to_owned(),
-        lease_ms: u64::try_from(TIMING.lease.as_millis()).expect("short"),
-        voters: u32::try_from(voters).expect("few"),
-        ..Settings::default()
-    };
-    let mut bodies = vec![Body::Founded { cluster: ClusterId(7), name: "sim".to_owned(), settings }];
+    let mut bodies = vec![founded(voters)];
     bodies.push(Body::LeaderElected { node: id(0) });
     bodies.extend(nodes.iter().map(up));
     bodies.push(Body::AlertingApplied { config: Box::new(alerting(put_back)), link_key: None });
@@ -79,26 +69,5 @@ fn alerting(put_back: Break) -> AlertingConfig {
         channels: CHANNELS.into_iter().map(named).collect(),
         routes: vec![route],
         ..AlertingConfig::default()
-    }
-}
-
-fn workload(name: &str, kind: Kind, replicas: u32) -> WorkloadSpec {
-    WorkloadSpec {
-        name: name.to_owned(),
-        kind,
-        replicas,
-        priority: 50,
-        ports: BTreeMap::new(),
-        exec: ExecSpec { command: vec!["/bin/serve".to_owned()], ..ExecSpec::default() },
-        recovery: RecoverySpec {
-            restart_attempts: 5,
-            restart_window_ms: 60_000,
-            backoff_min_ms: 200,
-            backoff_max_ms: 2_000,
-            migrate: true,
-            stop_timeout_ms: 5_000,
-            isolation_grace_ms: 0,
-            keep_on_isolation: kind == Kind::Replicas,
-        },
     }
 }

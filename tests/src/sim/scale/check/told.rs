@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug)]
 struct Heard<'a> {
     got: &'a [Got],
-    /// By message: how many answers no leader heard.
+    /// By message: how many leaders fell that had begun to send it, before the ledger said what came of that.
     unheard: &'a BTreeMap<u64, u32>,
 }
 
