@@ -39,6 +39,7 @@ use crate::{
     },
     limits, notify,
     security::{Tls, TlsError},
+    sense::Senses,
     shared::{Identity, Live, Shared},
     storage::{StorageError, node::Identity as StoredIdentity},
     wire::client::Peers,
@@ -298,7 +299,8 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         pulse: pulse.clone(),
         identity: identity.clone(),
     });
-    tasks.spawn(serve::sense(dir.path.clone(), sensing));
+    let senses = Senses::new(dir.path.clone(), tls.as_ref().and_then(Tls::validity));
+    tasks.spawn(serve::sense(senses, sensing));
     let (stop_tx, stop) = watch::channel(false);
     serve::http(&mut tasks, http, shared.clone(), pulse, config.listen.alerts, stop.clone());
     serve::grpc(&mut tasks, grpc, tls.as_ref(), handler, &shared, stop.clone());

@@ -15,7 +15,7 @@ use cluster_core::{
     ledger::{Body, Reply, Report},
 };
 use futures::future::BoxFuture;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -91,8 +91,7 @@ pub fn signals(tasks: &mut JoinSet<()>, stop: watch::Sender<bool>) {
 }
 
 /// Tells the main loop how this host fares, for ever.
-pub async fn sense(data_dir: PathBuf, inputs: mpsc::Sender<Input>) {
-    let mut senses = Senses::new(data_dir);
+pub async fn sense(mut senses: Senses, inputs: mpsc::Sender<Input>) {
     loop {
         tokio::time::sleep(SENSE_EVERY).await;
         // A disk that hangs holds up the next look and nothing else.

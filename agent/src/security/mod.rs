@@ -2,8 +2,11 @@
 //!
 //! Not here: making keys and certificates.
 
+mod validity;
+
 use std::path::{Path, PathBuf};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+pub use validity::Validity;
 
 /// The three files of `[tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,7 @@ pub struct Tls {
     ca: Vec<u8>,
     cert: Vec<u8>,
     key: Vec<u8>,
+    validity: Option<Validity>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +40,17 @@ impl Tls {
         let ca = read("ca", &files.ca)?;
         let cert = read("cert", &files.cert)?;
         let key = read("key", &files.key)?;
-        certificates("ca", &files.ca, &ca)?;
+        let authorities = certificates("ca", &files.ca, &ca)?;
         let chain = certificates("cert", &files.cert, &cert)?;
+        let validity = Validity::of(&chain, &authorities);
         check_key(&files.key, &key, chain)?;
-        Ok(Self { ca, cert, key })
+        Ok(Self { ca, cert, key, validity })
+    }
+
+    /// Of what was loaded, whatever became of the files since.
+    #[must_use]
+    pub fn validity(&self) -> Option<Validity> {
+        self.validity
     }
 
     /// For the server: a client without a certificate of our authority is refused.

@@ -3,9 +3,14 @@
 //!
 //! Not here: what follows from it (`cluster_core::membership`).
 
+mod disks;
 mod parse;
 
-use cluster_core::membership::Vitals;
+use crate::{clock, security::Validity};
+use cluster_core::{
+    alerting::{DISK_FILLING, DISK_HAS_ROOM},
+    membership::Vitals,
+};
 use parse::{load, memory, pressure, run_delay_ns};
 use std::{
     collections::BTreeMap,
@@ -17,6 +22,8 @@ use std::{
 
 /// Between two looks.
 pub const SENSE_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks at the disks.
+const DISKS_EVERY: Duration = Duration::from_secs(20);
 /// Threads looked at; the agent has a few, its runtime's blocking ones come and go.
 const THREADS_MAX: usize = 64;
 /// With less room than this on the disk of `data_dir` the log can't grow, and nothing here can be trusted to be kept.
@@ -39,18 +46,27 @@ pub struct Senses {
     data_dir: PathBuf,
     processors: u32,
     waited: Option<(Instant, BTreeMap<OsString, u64>)>,
+    /// What this agent shows others, with TLS.
+    certificate: Option<Validity>,
+    disk: u16,
+    disks_looked: Option<Instant>,
+    /// The log has said that a disk fills.
+    filling: bool,
 }
 
 impl Senses {
     #[must_use]
-    pub fn new(data_dir: PathBuf) -> Self {
+    pub fn new(data_dir: PathBuf, certificate: Option<Validity>) -> Self {
         let processors =
             std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
-        Self { data_dir, processors, waited: None }
+        Self { data_dir, processors, waited: None, certificate, disk: 0, disks_looked: None, filling: false }
     }
 
     /// May block, for as long as the kernel takes to say how full a disk is.
     pub fn look(&mut self) -> Sensed {
+        if self.disks_looked.is_none_or(|at| at.elapsed() >= DISKS_EVERY) {
+            self.look_at_disks();
+        }
         let read = |path: &str| fs::read_to_string(path).ok();
         let psi =
             |what: &str| read(&format!("/proc/pressure/{what}")).and_then(|t| pressure(&t)).unwrap_or(0);
@@ -62,8 +78,20 @@ impl Senses {
             io_pressure: psi("io"),
             // Membership knows its own.
             health: 0,
+            disk: self.disk,
+            certificate_hours: self.certificate.and_then(|validity| validity.near(clock::wall())),
         };
         Sensed { vitals, pressure: self.waiting(), sick: full(&self.data_dir) }
+    }
+
+    fn look_at_disks(&mut self) {
+        self.disks_looked = Some(Instant::now());
+        let Some(disks::Fullest { used, at }) = disks::fullest(&self.data_dir) else { return };
+        self.disk = used;
+        if used >= DISK_FILLING && !self.filling {
+            tracing::warn!(at = %at.display(), used_percent = used / 10, "a disk of this host fills; make room");
+        }
+        self.filling = used >= if self.filling { DISK_HAS_ROOM } else { DISK_FILLING };
     }
 
     fn waiting(&mut self) -> Option<u16> {
@@ -93,8 +121,10 @@ mod tests {
 
     #[test]
     fn a_first_look_has_no_difference_yet_and_the_second_does() {
-        let mut senses = Senses::new(std::env::temp_dir());
-        assert_eq!(senses.look().pressure, None);
+        let mut senses = Senses::new(std::env::temp_dir(), None);
+        let first = senses.look();
+        assert_eq!(first.pressure, None);
+        assert!(first.vitals.disk <= 1_000, "{first:?}");
         std::thread::sleep(Duration::from_millis(5));
         let again = senses.look();
         assert!(again.pressure.is_none_or(|p| p <= 1_000));

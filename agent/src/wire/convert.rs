@@ -115,22 +115,26 @@ fn vitals_to_wire(of: &VitalsOf) -> pb::Vitals {
         memory_pressure: v.memory_pressure.into(),
         io_pressure: v.io_pressure.into(),
         health: v.health.into(),
+        disk: v.disk.into(),
+        certificate_hours: v.certificate_hours.map(u32::from),
     }
 }
 
 fn vitals_from_wire(w: pb::Vitals) -> VitalsOf {
-    let per_mille = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+    let short = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
     VitalsOf {
         node: NodeId(w.node),
         incarnation: Incarnation(w.incarnation),
         revision: w.revision,
         vitals: Vitals {
-            load: per_mille(w.load),
-            memory: per_mille(w.memory),
-            cpu_pressure: per_mille(w.cpu_pressure),
-            memory_pressure: per_mille(w.memory_pressure),
-            io_pressure: per_mille(w.io_pressure),
+            load: short(w.load),
+            memory: short(w.memory),
+            cpu_pressure: short(w.cpu_pressure),
+            memory_pressure: short(w.memory_pressure),
+            io_pressure: short(w.io_pressure),
             health: u8::try_from(w.health).unwrap_or(u8::MAX),
+            disk: short(w.disk),
+            certificate_hours: w.certificate_hours.map(short),
         },
     }
 }
@@ -281,6 +285,8 @@ pub(super) mod tests {
                         memory_pressure: 4,
                         io_pressure: 5,
                         health: 6,
+                        disk: 7,
+                        certificate_hours: Some(8),
                     },
                 }],
             },

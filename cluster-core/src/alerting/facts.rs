@@ -15,7 +15,7 @@ use cel::{Context, Value};
 use std::collections::BTreeMap;
 
 /// Of a node. Those in per cent are its vitals: not known of a node that isn't heard or hasn't told them.
-pub const NODE_VARIABLES: [&str; 15] = [
+pub const NODE_VARIABLES: [&str; 16] = [
     "name",
     "zone",
     "role",
@@ -27,6 +27,7 @@ pub const NODE_VARIABLES: [&str; 15] = [
     "instances",
     "load_percent",
     "memory_percent",
+    "disk_percent",
     "cpu_pressure_percent",
     "memory_pressure_percent",
     "io_pressure_percent",
@@ -90,6 +91,7 @@ fn node_facts(node: &Node, heard: Option<Heard>, vitals: Option<&Vitals>, instan
         let shares = [
             ("load_percent", vitals.load),
             ("memory_percent", vitals.memory),
+            ("disk_percent", vitals.disk),
             ("cpu_pressure_percent", vitals.cpu_pressure),
             ("memory_pressure_percent", vitals.memory_pressure),
             ("io_pressure_percent", vitals.io_pressure),

@@ -46,6 +46,7 @@ mod tests_rules;
 mod tests_troubles;
 mod text;
 mod text_nodes;
+mod upkeep;
 pub mod user_rules;
 mod watchdog;
 
@@ -54,6 +55,7 @@ pub use facts::{NODE_VARIABLES, WORKLOAD_VARIABLES};
 pub use hours::{Hours, is_time_zone};
 pub use matching::{BadExpression, Matching};
 pub use notice::{NOTICE_VERSION, Notice, message_id};
+pub use upkeep::{DISK_FILLING, DISK_HAS_ROOM};
 pub use user_rules::{RULE_LABELS_MAX, check_rule, check_rule_name};
 
 use crate::{

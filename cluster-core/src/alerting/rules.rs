@@ -5,7 +5,7 @@
 //!
 //! Not here: the words (`text`, `text_nodes`), users' own rules (`user_rules`), routes, sending (`outbox`).
 
-use super::{channels::Channels, text, text_nodes};
+use super::{channels::Channels, text, text_nodes, upkeep};
 use crate::{
     ids::{FailureId, NodeId},
     ledger::{
@@ -38,7 +38,7 @@ pub const NODE_SUSPECT_AFTER: Duration = Duration::from_secs(30);
 
 /// Alerts that these rules own; others in the ledger aren't touched.
 /// `QuorumLost` isn't among them: without a quorum nobody could commit that it is to be told.
-pub const BUILT_IN: [&str; 12] = [
+pub const BUILT_IN: [&str; 14] = [
     "NodeDead",
     "LeaseLost",
     "AgentDown",
@@ -51,6 +51,8 @@ pub const BUILT_IN: [&str; 12] = [
     "NodeSuspect",
     "Quarantined",
     "ChannelFailing",
+    "DiskFilling",
+    "CertificateExpiring",
 ];
 
 /// Since when this leader sees each condition hold.
@@ -117,6 +119,7 @@ impl Rules {
         look.instances(&unplaceable);
         look.brake();
         look.unfit();
+        look.upkeep();
         look.channels(self.channels.failing(ledger));
         let Look { holding, drafts, .. } = look;
         let mut changes = Vec::new();
@@ -326,6 +329,18 @@ impl Look<'_> {
                 let key = format!("Quarantined/{id}");
                 self.holding.insert(key.clone());
                 self.drafts.push((key, text_nodes::quarantined(ledger, *id)));
+            }
+        }
+    }
+
+    fn upkeep(&mut self) {
+        let standing = self.since.keys().map(String::as_str).chain(self.firing.keys().copied());
+        let found = upkeep::findings(self.view, standing, |key| self.firing.contains_key(key));
+        for upkeep::Finding { key, wait, draft } in found {
+            if self.holds_for(&key, wait, None)
+                && let Some(draft) = draft
+            {
+                self.drafts.push((key, draft));
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Scripts of nodes that live and aren't fit for work: sick, suspected, quarantined.
 
 use super::*;
-use crate::recovery::{Heard, harness::Play};
+use crate::{
+    membership::Vitals,
+    recovery::{Heard, harness::Play},
+};
 
 fn shop() -> Play {
     let mut play = Play::new(&["a", "a", "b", "b", "b", "b"]);
@@ -88,4 +91,69 @@ fn a_node_that_is_quarantined_is_one_alert_until_it_is_released() {
     play.tick = 500;
     play.run(11 * 60_000);
     assert_eq!(play.count("ended: n6 is quarantined no more"), 1);
+}
+
+fn vitals(play: &mut Play, node: u64, disk: u16, certificate_hours: Option<u16>) {
+    play.live.vitals.insert(NodeId(node), Vitals { disk, certificate_hours, ..Vitals::default() });
+}
+
+#[test]
+fn a_disk_that_stays_full_for_five_minutes_is_an_alert_until_it_has_room() {
+    let mut play = shop();
+    play.tick = 500;
+    vitals(&mut play, 3, 930, None);
+    play.run(200_000);
+    vitals(&mut play, 3, 899, None);
+    play.run(1_000);
+    vitals(&mut play, 3, 905, None);
+    play.run(299_000);
+    assert!(play.told.is_empty(), "{:?}", play.told);
+    play.run(3_000);
+    assert_eq!(play.told, ["hook firing a disk of n3 is 90 % full"]);
+    vitals(&mut play, 3, 870, None);
+    play.run(2_000);
+    play.live.vitals.remove(&NodeId(3));
+    play.run(2_000);
+    assert_eq!(play.count("ended"), 0, "neither a little room nor that nothing is known ends it");
+    vitals(&mut play, 3, 869, None);
+    play.run(2_000);
+    assert_eq!(play.count("ended: the disks of n3 have room again"), 1);
+    vitals(&mut play, 3, 880, None);
+    play.run(400_000);
+    assert_eq!(play.count("alert DiskFilling"), 1, "nor does that begin one");
+}
+
+#[test]
+fn a_new_leader_ends_no_alert_of_a_disk_before_it_knows_better() {
+    let mut play = shop();
+    play.tick = 500;
+    vitals(&mut play, 3, 950, None);
+    play.run(302_000);
+    assert_eq!(play.count("alert DiskFilling"), 1);
+    play.live.vitals.clear();
+    play.new_leader();
+    play.run(10_000);
+    assert_eq!(play.count("ended"), 0);
+    vitals(&mut play, 3, 950, None);
+    play.run(400_000);
+    assert_eq!((play.count("alert DiskFilling"), play.count("ended")), (1, 0));
+    play.lose(&["n3"]);
+    play.run(4_000);
+    assert_eq!(play.count("ended: n3 is declared dead or has left"), 1);
+}
+
+#[test]
+fn a_certificate_near_its_end_is_an_alert_until_another_is_shown() {
+    let mut play = shop();
+    vitals(&mut play, 2, 0, Some(300));
+    vitals(&mut play, 4, 0, Some(0));
+    play.run(2_000);
+    assert_eq!(play.count("alert CertificateExpiring: the certificate of n2 ends in 12 days"), 1);
+    assert_eq!(
+        play.count("alert CertificateExpiring: the certificate of n4 ends within the hour, or has ended"),
+        1
+    );
+    vitals(&mut play, 2, 0, None);
+    play.run(2_000);
+    assert_eq!((play.count("ended: "), play.count("ended: n2 shows a new certificate")), (1, 1));
 }

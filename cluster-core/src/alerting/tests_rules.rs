@@ -151,7 +151,10 @@ fn rules_ask_of_nodes_and_workloads_what_is_documented() {
         ),
         (Over::Nodes, "sick"),
         (Over::Nodes, "state == 'suspect'"),
-        (Over::Nodes, "load_percent == 150 && memory_percent == 10 && health_score == 3"),
+        (
+            Over::Nodes,
+            "load_percent == 150 && memory_percent == 10 && disk_percent == 50 && health_score == 3",
+        ),
         (
             Over::Nodes,
             "cpu_pressure_percent == 1 && memory_pressure_percent == 2 && io_pressure_percent == 3",
@@ -174,6 +177,8 @@ fn rules_ask_of_nodes_and_workloads_what_is_documented() {
         memory_pressure: 20,
         io_pressure: 39,
         health: 3,
+        disk: 509,
+        certificate_hours: None,
     };
     play.live.vitals.insert(NodeId(1), vitals);
     play.live.heard.insert(NodeId(2), Heard::Sick);

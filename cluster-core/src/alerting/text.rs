@@ -179,12 +179,18 @@ pub(super) fn ended(ledger: &Ledger, alert: &Alert) -> String {
         "AgentDown" => format!("{} is dead: another alert tells of it", label("node")),
         "QuorumAtRisk" => "enough voters are online again".to_owned(),
         "Unplaceable" => format!("{} finds its nodes again", label("workload")),
-        "NodeSick" | "NodeSuspect" | "Quarantined" if !known => format!("{} was removed", label("node")),
+        "NodeSick" | "NodeSuspect" | "Quarantined" | "DiskFilling" | "CertificateExpiring" if !known => {
+            format!("{} was removed", label("node"))
+        }
         "NodeSick" => format!("{} no longer says that it isn't fit for work", label("node")),
-        "NodeSuspect" if node.is_some_and(|node| node.state != NodeState::Alive) => {
+        "NodeSuspect" | "DiskFilling" | "CertificateExpiring"
+            if node.is_some_and(|node| node.state != NodeState::Alive) =>
+        {
             format!("{} is declared dead or has left", label("node"))
         }
         "NodeSuspect" => format!("{} is heard again", label("node")),
+        "DiskFilling" => format!("the disks of {} have room again", label("node")),
+        "CertificateExpiring" => format!("{} shows a new certificate", label("node")),
         "Quarantined" => format!("{} is quarantined no more", label("node")),
         CHANNEL_FAILING if ledger.alerting.channels.contains_key(label("channel")) => {
             format!("the channel {} delivers again", label("channel"))

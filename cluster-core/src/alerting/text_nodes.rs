@@ -64,6 +64,30 @@ pub(super) fn quarantined(ledger: &Ledger, id: NodeId) -> Draft {
     draft(ledger, "Quarantined", id, format!("{name} is given no work: {why}"), lines)
 }
 
+/// `used`: of the fullest disk, in per mille.
+pub(super) fn disk(ledger: &Ledger, id: NodeId, used: u16) -> Draft {
+    let name = ledger.node_name(id);
+    let mut lines =
+        vec![format!("`df -h` on {name} says which; its agent's log does, too. Make room, or enlarge it.")];
+    lines.extend(placed(ledger, id));
+    draft(ledger, "DiskFilling", id, format!("a disk of {name} is {} % full", used / 10), lines)
+}
+
+/// `hours`: until it ends; 0 for one that has ended, too.
+pub(super) fn certificate(ledger: &Ledger, id: NodeId, hours: u16) -> Draft {
+    let name = ledger.node_name(id);
+    let left = match hours {
+        0 => "ends within the hour, or has ended".to_owned(),
+        1..48 => format!("ends in {hours} h"),
+        _ => format!("ends in {} days", hours / 24),
+    };
+    let lines = vec![format!(
+        "Once it has ended, no connection of {name}'s agent is believed any more, and {name} counts as lost. Put a new \
+         one where `[tls]` of its agent.toml says, and restart the agent: what runs on {name} runs on."
+    )];
+    draft(ledger, "CertificateExpiring", id, format!("the certificate of {name} {left}"), lines)
+}
+
 /// What stands on a node, if anything does.
 fn placed(ledger: &Ledger, id: NodeId) -> Option<String> {
     let placed: Vec<String> =

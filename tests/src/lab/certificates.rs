@@ -2,7 +2,10 @@
 
 use super::error::LabError;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -47,6 +50,14 @@ impl Authority {
         let mut params = params(names)?;
         params.not_after = rcgen::date_time_ymd(2001, 1, 1);
         self.sign(&format!("{}-expired", names[0]), params)
+    }
+
+    /// The same, at its end after so long.
+    pub fn issue_ending(&self, names: &[&str], after: Duration) -> Result<Files, LabError> {
+        let mut params = params(names)?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + after;
+        self.sign(&format!("{}-ending", names[0]), params)
     }
 
     fn sign(&self, stem: &str, params: CertificateParams) -> Result<Files, LabError> {

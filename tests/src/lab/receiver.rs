@@ -80,6 +80,15 @@ impl Receiver {
         self.got.lock().expect("no holder panics").clone()
     }
 
+    /// When this alert about this node came.
+    pub fn about(&self, alert: &str, node: &str, status: &str) -> Result<SystemTime, String> {
+        let all = self.all();
+        let is_it =
+            |a: &&Received| a.text("alert") == alert && a.label("node") == node && a.text("status") == status;
+        let found = all.iter().find(is_it).map(|a| a.at);
+        found.ok_or_else(|| format!("no {status} {alert} about {node} among {} alerts", all.len()))
+    }
+
     pub fn forget(&self) {
         self.got.lock().expect("no holder panics").clear();
     }

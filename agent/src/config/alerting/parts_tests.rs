@@ -436,3 +436,12 @@ fn a_rule_can_be_wrong() {
         assert_eq!(complaint(&text), sentence);
     }
 }
+
+#[test]
+fn each_built_in_alert_has_its_runbook() {
+    let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/runbooks");
+    for alert in cluster_core::alerting::rules::BUILT_IN {
+        let page = std::fs::read_to_string(format!("{pages}/{alert}.md")).unwrap_or_default();
+        assert!(page.starts_with(&format!("# {alert} (")), "{alert}.md: {page:.40}");
+    }
+}

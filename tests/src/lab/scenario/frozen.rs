@@ -112,7 +112,7 @@ fn away(
     run.problems.extend(moves);
     run.took("noticed", noticed);
     run.check(noticed.is_some(), || format!("status never said that its agent is {seen_as}"));
-    let fired = alert(lab, &name, "firing");
+    let fired = lab.receiver.about("AgentDown", &name, "firing");
     run.took("AgentDown", fired.as_ref().ok().and_then(|at_| at_.duration_since(at).ok()));
     fired.err().into_iter().for_each(|e| run.problems.push(e));
     let back = SystemTime::now();
@@ -120,7 +120,9 @@ fn away(
         Harm::Stopped => lab.hosts[host].signal(libc::SIGCONT),
         Harm::Killed => lab.start(host)?,
     }
-    let resolved = wait_until("AgentDown to be resolved", SETTLES, || alert(lab, &name, "resolved"));
+    let resolved = wait_until("AgentDown to be resolved", SETTLES, || {
+        lab.receiver.about("AgentDown", &name, "resolved")
+    });
     run.took("resolved", resolved.as_ref().ok().and_then(|at| at.duration_since(back).ok()));
     resolved.err().into_iter().for_each(|e| run.problems.push(e.to_string()));
     let after = lab.until_healthy(SETTLES)?;
@@ -133,16 +135,6 @@ fn away(
     });
     check_at_most_once(lab, &mut run, workloads)?;
     Ok(run)
-}
-
-/// When `AgentDown` about this node came.
-fn alert(lab: &Lab, node: &str, status: &str) -> Result<SystemTime, String> {
-    let all = lab.receiver.all();
-    let is_it = |a: &&crate::lab::receiver::Received| {
-        a.text("alert") == "AgentDown" && a.label("node") == node && a.text("status") == status
-    };
-    let found = all.iter().find(is_it).map(|a| a.at);
-    found.ok_or_else(|| format!("no {status} AgentDown about {node} among {} alerts", all.len()))
 }
 
 fn moved(status: &Status, name: &str, work: &[&String]) -> bool {

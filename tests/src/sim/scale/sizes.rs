@@ -37,7 +37,7 @@ fn record(r: &MemberRecord) -> u64 {
 pub fn heartbeat(h: &Heartbeat) -> u64 {
     // Cluster, sender, session; incarnation, count (up to three bytes more), health, exchange, view; the cluster's name.
     let fixed = 3 * ID + 5 * SMALL + 4 + 8;
-    let vitals = 2 + ID + 2 * SMALL + 2 + 6 * 3;
+    let vitals = 2 + ID + 2 * SMALL + 2 + 7 * 3;
     GRPC + fixed + h.deltas.iter().map(record).sum::<u64>() + vitals * h.vitals.len() as u64
 }
 
