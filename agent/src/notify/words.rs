@@ -160,6 +160,8 @@ fn context(message: &Message, phrases: &'static Phrases, title: &str, shown: usi
         severity => message.severity.name(),
         cluster => &message.cluster,
         count,
+        // Of the same status as the whole.
+        alike => message.notices.iter().filter(|notice| notice.status == message.status).count(),
         maybe_repeated => message.maybe_repeated,
         names => names(message, phrases),
         shown => alerts.iter().take(shown).cloned().collect::<Value>(),

@@ -113,7 +113,7 @@ fn a_user_s_template_replaces_the_text_and_markdown() {
     let words = words(mixed, &of(template), 5_000);
     assert_eq!(words.text, "firing critical shop 2\nNodeDead n1/ 12 none\nNodeDead n2/ 12 none");
     assert_eq!(words.markdown, words.text);
-    assert!(words.title.starts_with("[FIRING:2]") && words.html.contains("n1 is dead"));
+    assert!(words.title.starts_with("[FIRING:1]") && words.html.contains("n1 is dead"));
 }
 
 #[test]
