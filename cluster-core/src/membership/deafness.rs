@@ -8,22 +8,28 @@ use crate::{ids::NodeId, time::Instant, timing::Timing};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Silences remembered; the oldest is forgotten. A node that is dead for all others hears only what it asks for, so that
-/// a few more follow.
+/// Silences remembered; the oldest is forgotten.
 const SILENCES_MAX: usize = 16;
-/// Peers whose last word is remembered; at the limit the one that was silent longest is forgotten. More than there are
-/// neighbours.
+/// Peers whose words are remembered. More than there are neighbours.
 const PEERS_MAX: usize = 32;
 
 #[derive(Clone, Debug)]
 pub(super) struct Deafness {
-    /// No word of a peer for so long is a silence.
+    /// No word of a peer for so long is a silence, if it had spoken for as long. Who says a word now and then, as a
+    /// cut-off node hears of those whom it asks whether they are back, falls silent all the time.
     shortest: Duration,
     /// Silences of several peers that began so close together are one.
     together: Duration,
-    heard_at: BTreeMap<NodeId, Instant>,
-    /// When those began that are over, newest last.
+    heard: BTreeMap<NodeId, Words>,
+    /// When those began that are over or whose peers are forgotten, newest last.
     began: VecDeque<Instant>,
+}
+
+/// A peer's latest words that came without a silence between them.
+#[derive(Clone, Copy, Debug)]
+struct Words {
+    first: Instant,
+    last: Instant,
 }
 
 impl Deafness {
@@ -31,14 +37,36 @@ impl Deafness {
         Self {
             shortest: timing.heartbeat * 5 / 2,
             together: timing.heartbeat / 4,
-            heard_at: BTreeMap::new(),
+            heard: BTreeMap::new(),
             began: VecDeque::new(),
         }
     }
 
     pub fn heard(&mut self, now: Instant, peer: NodeId) {
-        let before = self.heard_at.insert(peer, now);
-        if let Some(began) = before.filter(|at| now.since(*at) >= self.shortest)
+        match self.heard.get_mut(&peer) {
+            Some(words) if now.since(words.last) < self.shortest => words.last = now,
+            _ => {
+                let before = self.heard.insert(peer, Words { first: now, last: now });
+                self.remember(now, before);
+            }
+        }
+        if self.heard.len() > PEERS_MAX {
+            self.forget_one(now);
+        }
+    }
+
+    /// One of those who said a word now and then; else the one that has been silent for longest.
+    fn forget_one(&mut self, now: Instant) {
+        let kept = |words: &Words| self.is_silence(now, words) || now.since(words.last) < self.shortest;
+        let least = self.heard.iter().min_by_key(|(_, words)| (kept(words), words.last));
+        if let Some(peer) = least.map(|(peer, _)| *peer) {
+            let words = self.heard.remove(&peer);
+            self.remember(now, words);
+        }
+    }
+
+    fn remember(&mut self, now: Instant, words: Option<Words>) {
+        if let Some(began) = words.filter(|words| self.is_silence(now, words)).map(|words| words.last)
             && !self.is_among(began, self.began.iter())
         {
             self.began.push_back(began);
@@ -46,11 +74,10 @@ impl Deafness {
                 self.began.pop_front();
             }
         }
-        if self.heard_at.len() > PEERS_MAX
-            && let Some(silent) = self.heard_at.iter().min_by_key(|(_, at)| **at).map(|(peer, _)| *peer)
-        {
-            self.heard_at.remove(&silent);
-        }
+    }
+
+    fn is_silence(&self, now: Instant, words: &Words) -> bool {
+        words.last.since(words.first) >= self.shortest && now.since(words.last) >= self.shortest
     }
 
     fn is_among<'a>(&self, began: Instant, mut silences: impl Iterator<Item = &'a Instant>) -> bool {
@@ -60,9 +87,9 @@ impl Deafness {
     /// When the newest silences began, over or not; close ones once.
     pub fn began(&self, now: Instant) -> Vec<Instant> {
         let mut began: Vec<Instant> = self.began.iter().copied().collect();
-        for at in self.heard_at.values().filter(|at| now.since(**at) >= self.shortest) {
-            if !self.is_among(*at, began.iter()) {
-                began.push(*at);
+        for words in self.heard.values().filter(|words| self.is_silence(now, words)) {
+            if !self.is_among(words.last, began.iter()) {
+                began.push(words.last);
             }
         }
         began
@@ -77,27 +104,48 @@ mod tests {
     const A: NodeId = NodeId(1);
     const B: NodeId = NodeId(2);
 
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    /// Words of the peer every 400 ms, the last one at `to`.
+    fn speaks(deaf: &mut Deafness, peer: NodeId, from: u64, to: u64) {
+        (from..to).step_by(400).chain([to]).for_each(|ms| deaf.heard(at(ms), peer));
+    }
+
+    fn began(deaf: &Deafness, ms: u64) -> Vec<u64> {
+        deaf.began(at(ms)).into_iter().map(Instant::as_millis).collect()
+    }
+
     #[test]
     fn the_newest_silences_are_remembered_by_their_begin() {
-        let at = Instant::from_millis;
         let mut deaf = Deafness::new(&LAN);
-        let began =
-            |deaf: &Deafness, ms| deaf.began(at(ms)).into_iter().map(Instant::as_millis).collect::<Vec<_>>();
-        deaf.heard(at(0), A);
-        deaf.heard(at(900), A);
-        assert_eq!(began(&deaf, 1_800), [], "two short ones are none");
-        assert_eq!(began(&deaf, 1_900), [900], "one that lasts counts");
-        deaf.heard(at(5_000), A);
-        assert_eq!(began(&deaf, 5_000), [900]);
+        speaks(&mut deaf, A, 0, 2_000);
+        assert_eq!(began(&deaf, 2_900), [], "a short one is none");
+        assert_eq!(began(&deaf, 3_000), [2_000], "one that lasts counts");
+        speaks(&mut deaf, A, 5_000, 8_050);
+        assert_eq!(began(&deaf, 8_050), [2_000]);
         // B goes on while A is silent; both fall silent together.
-        deaf.heard(at(8_000), B);
-        assert_eq!(began(&deaf, 8_000), [900, 5_000]);
-        deaf.heard(at(8_050), A);
-        assert_eq!(began(&deaf, 20_000), [900, 5_000, 8_050], "together");
+        speaks(&mut deaf, B, 4_000, 8_000);
+        assert_eq!(began(&deaf, 20_000), [2_000, 8_050], "together");
         for n in 0..80 {
-            deaf.heard(at(20_000 + 1_000 * n), NodeId(n % 40));
+            let from = 20_000 + 4_000 * n;
+            speaks(&mut deaf, NodeId(n % 40), from, from + 1_000);
         }
-        assert_eq!(deaf.heard_at.len(), PEERS_MAX);
-        assert!(deaf.began.len() <= SILENCES_MAX);
+        assert_eq!((deaf.heard.len(), deaf.began.len()), (PEERS_MAX, SILENCES_MAX));
+    }
+
+    #[test]
+    fn a_word_now_and_then_isnt_a_silence_and_makes_none_forgotten() {
+        let mut deaf = Deafness::new(&LAN);
+        for n in 0..8 {
+            speaks(&mut deaf, NodeId(n), 0, 3_000);
+        }
+        // Cut off with one that it goes on to hear, it asks a hundred others whether they are back.
+        for second in 0..240 {
+            speaks(&mut deaf, NodeId(8), 3_000 + second * 1_000, 4_000 + second * 1_000);
+            deaf.heard(at(4_000 + second * 1_000), NodeId(100 + second % 100));
+        }
+        assert_eq!(began(&deaf, 245_000), [3_000, 243_000]);
     }
 }

@@ -355,7 +355,10 @@ impl World {
         let now = self.nodes[leader as usize].clock(self.now);
         let returns = office.returns.entry(leader).or_insert_with(|| Returns::new(&TIMING));
         let Err(held) = returns.ask(now, &ask) else { return false };
-        self.trace(|| format!("n{} has to wait: {held}", node.0));
+        let Ask { unheard, silences, .. } = ask;
+        self.trace(|| {
+            format!("n{} has to wait: {held}; unheard for {unheard:?}, silent for {silences:?}", node.0)
+        });
         self.call(leader, asker, Mail::Held);
         true
     }
