@@ -109,8 +109,8 @@ fn ten_thousand_tables_share_one_view() {
     assert_eq!(one.members().count(), 10_000);
     assert_eq!(one.table.news().len(), 0, "nothing goes beyond the view, its own record neither");
     let suspect = MemberRecord { state: MemberState::Suspect, ..member(77) };
-    one.merge(Instant::ZERO, &suspect, &mut Vec::new());
-    one.merge(Instant::ZERO, &member(78), &mut Vec::new());
+    one.merge(Instant::ZERO, id(1), &suspect, &mut Vec::new());
+    one.merge(Instant::ZERO, id(1), &member(78), &mut Vec::new());
     assert_eq!(one.table.news().len(), 1);
     assert_eq!(one.members().count(), 10_000);
     assert_eq!(one.member(id(77)).map(|m| m.record.state), Some(MemberState::Suspect));

@@ -8,7 +8,7 @@ impl Membership {
     pub(super) fn hear(&mut self, now: Instant, heartbeat: &Heartbeat, effects: &mut Vec<Effect>) {
         let from = heartbeat.from;
         for record in heartbeat.deltas.iter().take(FULL_MAX) {
-            self.merge(now, record, effects);
+            self.merge(now, from, record, effects);
         }
         if from == self.me.node {
             self.meet_myself(now, heartbeat.session, effects);
@@ -44,8 +44,19 @@ impl Membership {
         }
     }
 
-    /// Takes one record from gossip.
-    pub(super) fn merge(&mut self, now: Instant, record: &MemberRecord, effects: &mut Vec<Effect>) {
+    /// Takes one record from gossip. Whom one suspects that was cut off itself, it hasn't heard since; so that isn't
+    /// believed while the view has it as dead.
+    pub(super) fn merge(
+        &mut self,
+        now: Instant,
+        by: NodeId,
+        record: &MemberRecord,
+        effects: &mut Vec<Effect>,
+    ) {
+        let cut_off = || self.table.roll().get(by).is_some_and(Member::is_dead);
+        if record.state == MemberState::Suspect && by != record.node && cut_off() {
+            return;
+        }
         if record.node == self.me.node {
             self.hear_of_myself(now, record, effects);
         } else {

@@ -450,6 +450,7 @@ impl Membership {
 
     fn commit(&mut self, now: Instant, roll: &Arc<Roll>, effects: &mut Vec<Effect>) {
         self.rewire = true;
+        let was = self.table.roll().get(self.me.node).and_then(|me| me.committed);
         for change in self.table.commit(roll) {
             match change {
                 Change::Updated { node, .. } if node == self.me.node => {
@@ -459,6 +460,13 @@ impl Membership {
                 }
                 // Everyone has it from the ledger: nothing to tell.
                 change => self.follow(now, Some(change), false, effects),
+            }
+        }
+        let me = self.table.roll().get(self.me.node);
+        if was.is_some() && me.is_some_and(|me| me.is_dead() || me.committed != was) {
+            // It was cut off, or began anew since: of whom it suspected meanwhile the others know better.
+            for change in self.table.acquit() {
+                self.follow(now, Some(change), false, effects);
             }
         }
         if roll.epoch().0 > 0 && !roll.lives(self.me.node) {

@@ -33,6 +33,11 @@ impl Member {
     pub fn lives(&self) -> bool {
         self.committed.is_some_and(|c| c.state == NodeState::Alive)
     }
+
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.committed.is_some_and(|c| c.state == NodeState::Dead)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,8 +63,7 @@ impl Roll {
         let twice = members.windows(2).any(|two| two[0].record.node == two[1].record.node);
         assert!(!twice, "a view lists each member once");
         let living: BTreeSet<NodeId> = members.iter().filter(|m| m.lives()).map(|m| m.record.node).collect();
-        let dead = |m: &&Member| m.committed.is_some_and(|c| c.state == NodeState::Dead);
-        let lost = members.iter().filter(dead).map(|m| m.record.node).collect();
+        let lost = members.iter().filter(|m| m.is_dead()).map(|m| m.record.node).collect();
         Self { epoch: view.epoch, living: living.len(), lost, overlay: Overlay::of(&living), members }
     }
 

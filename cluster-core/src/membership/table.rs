@@ -195,6 +195,21 @@ impl Table {
         changed.then_some(change)
     }
 
+    /// Suspects nobody any more whom the view has as alive.
+    pub fn acquit(&mut self) -> Vec<Change> {
+        let (roll, mut changes) = (&self.roll, Vec::new());
+        self.news.retain(|node, member| {
+            if member.record.state != MemberState::Suspect || !member.lives() {
+                return true;
+            }
+            let before = Some(core::mem::replace(&mut member.record.state, MemberState::Alive));
+            // As if it had refuted: what was found is of the past.
+            changes.push(Change::Updated { node: *node, before, new_life: true });
+            roll.get(*node).is_none_or(|listed| member.record.rank() > listed.record.rank())
+        });
+        changes
+    }
+
     fn remove(&mut self, node: NodeId, changes: &mut Vec<Change>) {
         self.news.remove(&node);
         self.bury(node, Tomb::Removed);

@@ -313,6 +313,24 @@ fn halves_heal_by_themselves_after_minutes() {
 }
 
 #[test]
+fn what_those_who_were_cut_off_suspected_meanwhile_is_not_believed() {
+    let mut lab = Lab::formed(5, 10);
+    lab.run_to(10_000);
+    lab.split(&[3, 4]);
+    lab.run_to(60_000);
+    lab.cuts.clear();
+    lab.run_to(75_000);
+    assert_eq!(lab.list(3), ALL_ALIVE);
+    for host in 0..3 {
+        let heard = lab.happened(host, |e| matches!(e, Effect::Refuted { .. }));
+        assert_eq!(heard, [], "n{} heard that it was suspected", host + 1);
+        for of in 0..3 {
+            assert_eq!(lab.suspected(host, of), [], "n{} by n{}", of + 1, host + 1);
+        }
+    }
+}
+
+#[test]
 fn a_moved_address_is_dialled_anew_and_the_node_is_the_same() {
     let mut lab = Lab::formed(3, 11);
     let moved = MemberRecord { address: "10.9.9.9:7400".to_owned(), ..record(2, 2, 777) };

@@ -406,7 +406,8 @@ impl Membership {
         let alive = |m: &&Member| m.record.state == MemberState::Alive;
         if let Some(member) = self.table.get(node).filter(alive) {
             let suspected = MemberRecord { state: MemberState::Suspect, ..member.record.clone() };
-            self.merge(now, &suspected, effects);
+            let change = self.table.merge(&suspected);
+            self.follow(now, change, true, effects);
         }
     }
 }

@@ -24,9 +24,9 @@ impl Membership {
     pub(super) fn greet(&mut self, now: Instant, hello: &Hello, effects: &mut Vec<Effect>) {
         let peer = hello.record.node;
         self.table.exhume(peer);
-        self.merge(now, &hello.record, effects);
+        self.merge(now, peer, &hello.record, effects);
         for record in hello.members.iter().take(FULL_MAX) {
-            self.merge(now, record, effects);
+            self.merge(now, peer, record, effects);
         }
         let roll = self.table.roll();
         let both_live = roll.lives(peer) && roll.lives(self.me.node);
