@@ -45,8 +45,6 @@ pub struct LiveNode {
     /// The agent's process, apart from its host: as this agent itself found it, and up when it doesn't watch it.
     pub agent: AgentState,
     pub version: String,
-    /// How long ago it was last heard, when this was written.
-    pub silence: Duration,
     /// Whether a stream to it stands.
     pub connected: bool,
 }
@@ -63,7 +61,10 @@ pub enum LiveState {
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     pub cluster: Option<ClusterId>,
-    pub members: BTreeMap<NodeId, Arc<LiveNode>>,
+    /// Shared with the picture before, as long as nothing is heard of anyone.
+    pub members: Arc<BTreeMap<NodeId, Arc<LiveNode>>>,
+    /// How long ago those to whom a stream stands were last heard, when this was written.
+    pub silences: BTreeMap<NodeId, Duration>,
     /// The leader, when one is known and was heard lately.
     pub leader: Option<NodeId>,
     pub term: u64,

@@ -164,7 +164,7 @@ fn without_a_leader_it_says_what_is_missing_and_how_old_this_may_be() {
     let mut stage = Stage::founded();
     stage.live.leader = None;
     for id in [2, 3] {
-        Arc::make_mut(stage.live.members.get_mut(&NodeId(id)).expect("listed")).agent =
+        Arc::make_mut(Arc::make_mut(&mut stage.live.members).get_mut(&NodeId(id)).expect("listed")).agent =
             ledger::AgentState::Gone;
     }
     let status = stage.view().status(false);

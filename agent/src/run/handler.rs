@@ -122,9 +122,9 @@ impl Handler {
     fn is_taken(&self, sender: &Acquaintance) -> bool {
         let session = self.replica.read(|l| l.nodes.get(&sender.node).map(|n| n.session));
         let live = self.live.borrow();
-        let heard = live.members.get(&sender.node);
-        session.is_some_and(|s| s != sender.session)
-            && heard.is_some_and(|m| m.agent == AgentState::Up && m.connected && m.silence < LIVES_WITHIN)
+        let up = live.members.get(&sender.node).is_some_and(|m| m.agent == AgentState::Up);
+        let heard = live.silences.get(&sender.node).is_some_and(|silence| *silence < LIVES_WITHIN);
+        up && heard && session.is_some_and(|s| s != sender.session)
     }
 }
 

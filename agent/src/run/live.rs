@@ -32,6 +32,8 @@ pub struct Sources<'a> {
     pub notes: &'a [String],
     /// The picture before this one: what hasn't changed is taken over.
     pub before: &'a Live,
+    /// Whether members may have changed since.
+    pub members_changed: bool,
 }
 
 /// One picture.
@@ -52,7 +54,11 @@ pub fn picture(s: &Sources<'_>) -> Live {
     });
     Live {
         cluster: s.cluster,
-        members: s.members.members().map(|m| (m.record.node, node(m, s))).collect(),
+        members: match s.members_changed {
+            true => Arc::new(s.members.members().map(|m| (m.record.node, node(m, s))).collect()),
+            false => s.before.members.clone(),
+        },
+        silences: s.connected.iter().map(|node| (*node, silence(*node))).collect(),
         // Over a bad link the leader leads on: its keeper says so, and calls go over connections of their own.
         leader: leader
             .filter(|l| *l == me || silence(*l) < LEADER_SILENT_FOR || bad_link(*l))
@@ -70,14 +76,13 @@ pub fn picture(s: &Sources<'_>) -> Live {
 /// Voters that no vote comes from: their hosts or their agents aren't heard, nor does anybody who is heard vouch for them,
 /// and not just since a moment ago.
 fn voters_gone(s: &Sources<'_>) -> usize {
-    let gone = |member: &&Member| {
-        let node = member.record.node;
+    let gone = |node: NodeId, member: &Member| {
         let agent_down = matches!(s.members.trouble(node), Some(Trouble::AgentGone | Trouble::AgentStalled));
         let silent = matches!(member.record.state, MemberState::Suspect | MemberState::Dead);
         let for_long = s.members.silence(s.now, node).is_none_or(|silence| silence >= LEADER_SILENT_FOR);
-        s.voters.contains_key(&node) && node != s.identity.node && for_long && (silent || agent_down)
+        node != s.identity.node && for_long && (silent || agent_down)
     };
-    s.members.members().filter(gone).count()
+    s.voters.keys().filter(|id| s.members.member(**id).is_some_and(|member| gone(**id, member))).count()
 }
 
 /// Whoever was cut off together with its leader hears that one for ever, though it leads nobody any more.
@@ -98,7 +103,6 @@ fn node(member: &Member, s: &Sources<'_>) -> Arc<LiveNode> {
         Some(Trouble::AgentStalled) => AgentState::Stalled,
         Some(Trouble::HostGone | Trouble::LinkBad) | None => AgentState::Up,
     };
-    let silence = s.members.silence(s.now, r.node).unwrap_or_default();
     let connected = r.node == s.identity.node || s.connected.contains(&r.node);
     let told = |before: &&Arc<LiveNode>| {
         // Field by field, so that a new one isn't forgotten here.
@@ -113,12 +117,11 @@ fn node(member: &Member, s: &Sources<'_>) -> Arc<LiveNode> {
             state: state_before,
             agent: agent_before,
             version,
-            silence: silence_before,
             connected: connected_before,
         } = &***before;
         (*node, *role, *incarnation, *session) == (r.node, r.role, r.incarnation, r.session)
             && (*state_before, *agent_before) == (state, agent)
-            && (*silence_before, *connected_before) == (silence, connected)
+            && *connected_before == connected
             && (name, address, zone, version) == (&r.name, &r.address, &r.zone, &r.version)
     };
     if let Some(same) = s.before.members.get(&r.node).filter(told) {
@@ -135,7 +138,6 @@ fn node(member: &Member, s: &Sources<'_>) -> Arc<LiveNode> {
         state,
         agent,
         version: r.version.clone(),
-        silence,
         connected,
     })
 }

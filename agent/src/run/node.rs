@@ -59,7 +59,9 @@ const JOIN_AGAIN: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(1_100);
 /// Between two pictures of the present while nothing happens.
 const PICTURE_EVERY: Duration = Duration::from_millis(250);
-/// The same while much happens, and once more for every so many members, up to `PICTURE_EVERY`.
+/// Members are looked at again after so long though nothing is heard of them, and at each piece of news.
+const MEMBERS_EVERY: Duration = Duration::from_secs(1);
+/// As `PICTURE_EVERY`, while much happens, and once more for every so many members, up to `PICTURE_EVERY`.
 const PICTURE_PAUSE: Duration = Duration::from_millis(25);
 const PICTURE_MEMBERS: usize = 25;
 
@@ -131,6 +133,8 @@ pub struct Node {
     news: bool,
     urgent: bool,
     pictured_at: Instant,
+    /// When the members in it were looked at.
+    members_at: Instant,
 }
 
 impl Node {
@@ -178,6 +182,7 @@ impl Node {
             news: true,
             urgent: true,
             pictured_at: now,
+            members_at: now,
         }
     }
 
@@ -336,8 +341,12 @@ impl Node {
             (false, false) => PICTURE_EVERY,
         };
         if now.since(self.pictured_at) >= fresh_for {
+            let members_changed = self.news || self.urgent || now.since(self.members_at) >= MEMBERS_EVERY;
+            if members_changed {
+                self.members_at = now;
+            }
             (self.news, self.urgent, self.pictured_at) = (false, false, now);
-            self.publish(now);
+            self.publish(now, members_changed);
         }
     }
 
@@ -375,7 +384,7 @@ impl Node {
         }
     }
 
-    fn publish(&mut self, now: Instant) {
+    fn publish(&mut self, now: Instant, members_changed: bool) {
         let mut notes = self.p.instances.notes.clone();
         notes.extend(self.refused.iter().map(|why| format!("This node isn't a living member: {why}")));
         if self.leader.is_some() {
@@ -385,6 +394,7 @@ impl Node {
         let next = live::picture(&live::Sources {
             now,
             before: &before,
+            members_changed,
             identity: &self.p.identity,
             cluster: self.p.stored.cluster(),
             members: &self.members,

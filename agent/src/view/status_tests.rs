@@ -58,7 +58,8 @@ fn values_of_the_environment_are_hidden() {
 #[test]
 fn a_suspect_node_degrades() {
     let mut stage = Stage::healthy();
-    Arc::make_mut(stage.live.members.get_mut(&NodeId(3)).expect("listed")).state = LiveState::Suspect;
+    Arc::make_mut(Arc::make_mut(&mut stage.live.members).get_mut(&NodeId(3)).expect("listed")).state =
+        LiveState::Suspect;
     let status = stage.view().status(true);
     assert_eq!((status.health(), status.voters_online), (Health::Degraded, 2));
     assert_eq!(status.nodes[2].state(), NodeState::Suspect);
@@ -79,7 +80,8 @@ fn an_agent_that_is_down_degrades_and_its_workloads_do_not() {
     };
     stage.play(body(AgentState::Stalled));
     // Gossip suspects it as well: nobody hears its heartbeats.
-    Arc::make_mut(stage.live.members.get_mut(&NodeId(2)).expect("listed")).state = LiveState::Suspect;
+    Arc::make_mut(Arc::make_mut(&mut stage.live.members).get_mut(&NodeId(2)).expect("listed")).state =
+        LiveState::Suspect;
     let status = stage.view().status(true);
     assert_eq!(status.health(), Health::Degraded);
     assert_eq!(status.nodes[1].agent(), v1::AgentState::Stalled);
@@ -88,7 +90,8 @@ fn an_agent_that_is_down_degrades_and_its_workloads_do_not() {
     assert_eq!(status.workloads[0].running, 1);
     // Without a leader what this agent found by itself is the newer.
     stage.live.leader = None;
-    Arc::make_mut(stage.live.members.get_mut(&NodeId(2)).expect("listed")).agent = AgentState::Gone;
+    Arc::make_mut(Arc::make_mut(&mut stage.live.members).get_mut(&NodeId(2)).expect("listed")).agent =
+        AgentState::Gone;
     assert_eq!(stage.view().status(false).nodes[1].agent(), v1::AgentState::Gone);
 }
 
@@ -139,7 +142,8 @@ fn without_a_leader_it_is_critical_and_says_who_is_missing() {
     let mut stage = Stage::healthy();
     stage.live.leader = None;
     for id in [2, 3] {
-        Arc::make_mut(stage.live.members.get_mut(&NodeId(id)).expect("listed")).state = LiveState::Dead;
+        Arc::make_mut(Arc::make_mut(&mut stage.live.members).get_mut(&NodeId(id)).expect("listed")).state =
+            LiveState::Dead;
     }
     let status = stage.view().status(false);
     assert_eq!((status.health(), status.leader.clone(), status.consistent), (Health::Critical, None, false));

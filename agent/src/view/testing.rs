@@ -10,7 +10,7 @@ use cluster_core::{
     },
     time::WallTime,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 pub const START: u64 = 1_700_000_000_000;
 
@@ -31,7 +31,7 @@ impl Stage {
         stage.play(Body::LeaderElected { node: NodeId(1) });
         for id in 1..=3 {
             stage.play(node_up(id, 1));
-            stage.live.members.insert(NodeId(id), Arc::new(heard(id)));
+            Arc::make_mut(&mut stage.live.members).insert(NodeId(id), Arc::new(heard(id)));
             stage.live.voters.insert(NodeId(id), format!("127.0.0.1:{id}"));
         }
         stage.live.leader = Some(NodeId(1));
@@ -120,7 +120,6 @@ pub fn heard(id: u64) -> LiveNode {
         state: LiveState::Alive,
         agent: AgentState::Up,
         version: "0.1.0".into(),
-        silence: Duration::ZERO,
         connected: true,
         session: cluster_core::ids::SessionId(0),
     }

@@ -153,7 +153,10 @@ impl Node {
                 Effect::Dial { peer, address } => self.dial(peer, address),
                 Effect::AskHelp { helper, subject } => self.ask_help(helper, subject),
                 Effect::AnswerHelp { to, subject, opinion } => self.helping.answer(to, subject, opinion),
-                Effect::Report(report) => self.report(now, report),
+                Effect::Report(report) => {
+                    self.news = true;
+                    self.report(now, report);
+                }
                 Effect::AnswerPoll { to, subject, hears } => self.answer_poll(now, to, subject, hears),
                 Effect::Changed { node, before, .. } => {
                     let record = self.members.member(node).map_or(self.members.me(), |m| &m.record).clone();
@@ -165,6 +168,7 @@ impl Node {
                     self.heard.sick.remove(&node);
                 }
                 Effect::Refuted { incarnation } => {
+                    self.news = true;
                     let (stored, inputs) = (self.p.stored.clone(), self.p.inputs.clone());
                     // One small write; a failure to keep it ends the agent.
                     tokio::spawn(async move {

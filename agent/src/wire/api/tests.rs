@@ -23,7 +23,7 @@ async fn channel(address: &str) -> Channel {
 /// n1 leads; n2 follows and reaches it at `leader`.
 fn follower(stage: &Stage, leader: &str) -> Live {
     let mut live = Live { is_leader: false, ..stage.live.clone() };
-    Arc::make_mut(live.members.get_mut(&NodeId(1)).unwrap()).address = leader.to_owned();
+    Arc::make_mut(Arc::make_mut(&mut live.members).get_mut(&NodeId(1)).unwrap()).address = leader.to_owned();
     live
 }
 
@@ -151,7 +151,7 @@ async fn logs_come_from_the_node_that_runs_the_instance() {
     let host = replica.agent(2, Live { is_leader: false, ..stage.live.clone() });
     let at_host = host.serve().await;
     let mut live = stage.live.clone();
-    Arc::make_mut(live.members.get_mut(&NodeId(2)).unwrap()).address = at_host;
+    Arc::make_mut(Arc::make_mut(&mut live.members).get_mut(&NodeId(2)).unwrap()).address = at_host;
     let asked = replica.agent(1, live);
     let mut workloads = WorkloadServiceClient::new(channel(&asked.serve().await).await);
     let request = v1::StreamLogsRequest { name: "counter".into(), ..Default::default() };
