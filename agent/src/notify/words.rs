@@ -153,6 +153,8 @@ fn environment() -> Environment<'static> {
 /// What templates see.
 fn context(message: &Message, phrases: &'static Phrases, title: &str, shown: usize) -> Value {
     let count = message.notices.len();
+    // Of the same status as the whole: what the title speaks of.
+    let alike: Vec<&Notice> = message.notices.iter().filter(|n| n.status == message.status).collect();
     let alerts: Vec<Value> = message.notices.iter().map(|notice| alert(notice, phrases, count)).collect();
     context! {
         title,
@@ -160,10 +162,9 @@ fn context(message: &Message, phrases: &'static Phrases, title: &str, shown: usi
         severity => message.severity.name(),
         cluster => &message.cluster,
         count,
-        // Of the same status as the whole.
-        alike => message.notices.iter().filter(|notice| notice.status == message.status).count(),
+        alike => alike.len(),
         maybe_repeated => message.maybe_repeated,
-        names => names(message, phrases),
+        names => names(&alike, phrases),
         shown => alerts.iter().take(shown).cloned().collect::<Value>(),
         more => count.saturating_sub(shown),
         alerts => alerts.into_iter().collect::<Value>(),
@@ -194,9 +195,9 @@ fn alert(notice: &Notice, phrases: &'static Phrases, count: usize) -> Value {
 }
 
 /// The alerts' names, each once.
-fn names(message: &Message, phrases: &'static Phrases) -> String {
+fn names(notices: &[&Notice], phrases: &'static Phrases) -> String {
     let mut names: Vec<String> = Vec::new();
-    for notice in &message.notices {
+    for notice in notices {
         let name = phrases.name(&notice.alert);
         if !names.contains(&name) {
             names.push(name);

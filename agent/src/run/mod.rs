@@ -39,7 +39,7 @@ use crate::{
     },
     limits, notify,
     security::{Tls, TlsError},
-    sense::Senses,
+    sense::{Disks, Fullness, Senses},
     shared::{Identity, Live, Shared},
     storage::{StorageError, node::Identity as StoredIdentity},
     wire::client::Peers,
@@ -299,7 +299,9 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         pulse: pulse.clone(),
         identity: identity.clone(),
     });
-    let senses = Senses::new(dir.path.clone(), tls.as_ref().and_then(Tls::validity));
+    let (fullness, validity) = (Fullness::default(), tls.as_ref().map(Tls::validity));
+    tasks.spawn(serve::look_at_disks(Disks::new(dir.path.clone(), fullness.clone())));
+    let senses = Senses::new(dir.path.clone(), fullness, validity.cloned().unwrap_or_default());
     tasks.spawn(serve::sense(senses, sensing));
     let (stop_tx, stop) = watch::channel(false);
     serve::http(&mut tasks, http, shared.clone(), pulse, config.listen.alerts, stop.clone());

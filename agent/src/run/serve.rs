@@ -5,7 +5,7 @@ use crate::{
     http,
     limits::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAMS_PER_CONNECTION},
     security::Tls,
-    sense::{SENSE_EVERY, Senses},
+    sense::{DISKS_EVERY, Disks, SENSE_EVERY, Senses},
     shared::{LogReader, Raft as _, Shared},
     wire,
     workload::{logs::From, supervisor::Supervisor},
@@ -104,6 +104,19 @@ pub async fn sense(mut senses: Senses, inputs: mpsc::Sender<Input>) {
         if inputs.send(Input::Sensed(sensed)).await.is_err() {
             return;
         }
+    }
+}
+
+/// Looks at the disks, for ever, or until one never answers: that holds up nothing else.
+pub async fn look_at_disks(mut disks: Disks) {
+    loop {
+        let looked = tokio::task::spawn_blocking(move || {
+            disks.look();
+            disks
+        });
+        let Ok(kept) = looked.await else { return };
+        disks = kept;
+        tokio::time::sleep(DISKS_EVERY).await;
     }
 }
 

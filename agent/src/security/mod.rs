@@ -22,7 +22,7 @@ pub struct Tls {
     ca: Vec<u8>,
     cert: Vec<u8>,
     key: Vec<u8>,
-    validity: Option<Validity>,
+    validity: Validity,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,17 +40,17 @@ impl Tls {
         let ca = read("ca", &files.ca)?;
         let cert = read("cert", &files.cert)?;
         let key = read("key", &files.key)?;
-        let authorities = certificates("ca", &files.ca, &ca)?;
+        certificates("ca", &files.ca, &ca)?;
         let chain = certificates("cert", &files.cert, &cert)?;
-        let validity = Validity::of(&chain, &authorities);
+        let validity = Validity::of(&chain);
         check_key(&files.key, &key, chain)?;
         Ok(Self { ca, cert, key, validity })
     }
 
     /// Of what was loaded, whatever became of the files since.
     #[must_use]
-    pub fn validity(&self) -> Option<Validity> {
-        self.validity
+    pub fn validity(&self) -> &Validity {
+        &self.validity
     }
 
     /// For the server: a client without a certificate of our authority is refused.

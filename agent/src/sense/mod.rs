@@ -6,11 +6,10 @@
 mod disks;
 mod parse;
 
+pub use disks::{DISKS_EVERY, Disks, Fullness};
+
 use crate::{clock, security::Validity};
-use cluster_core::{
-    alerting::{DISK_FILLING, DISK_HAS_ROOM},
-    membership::Vitals,
-};
+use cluster_core::membership::Vitals;
 use parse::{load, memory, pressure, run_delay_ns};
 use std::{
     collections::BTreeMap,
@@ -22,8 +21,6 @@ use std::{
 
 /// Between two looks.
 pub const SENSE_EVERY: Duration = Duration::from_secs(2);
-/// Between two looks at the disks.
-const DISKS_EVERY: Duration = Duration::from_secs(20);
 /// Threads looked at; the agent has a few, its runtime's blocking ones come and go.
 const THREADS_MAX: usize = 64;
 /// With less room than this on the disk of `data_dir` the log can't grow, and nothing here can be trusted to be kept.
@@ -47,26 +44,20 @@ pub struct Senses {
     processors: u32,
     waited: Option<(Instant, BTreeMap<OsString, u64>)>,
     /// What this agent shows others, with TLS.
-    certificate: Option<Validity>,
-    disk: u16,
-    disks_looked: Option<Instant>,
-    /// The log has said that a disk fills.
-    filling: bool,
+    certificate: Validity,
+    disks: Fullness,
 }
 
 impl Senses {
     #[must_use]
-    pub fn new(data_dir: PathBuf, certificate: Option<Validity>) -> Self {
+    pub fn new(data_dir: PathBuf, disks: Fullness, certificate: Validity) -> Self {
         let processors =
             std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
-        Self { data_dir, processors, waited: None, certificate, disk: 0, disks_looked: None, filling: false }
+        Self { data_dir, processors, waited: None, certificate, disks }
     }
 
     /// May block, for as long as the kernel takes to say how full a disk is.
     pub fn look(&mut self) -> Sensed {
-        if self.disks_looked.is_none_or(|at| at.elapsed() >= DISKS_EVERY) {
-            self.look_at_disks();
-        }
         let read = |path: &str| fs::read_to_string(path).ok();
         let psi =
             |what: &str| read(&format!("/proc/pressure/{what}")).and_then(|t| pressure(&t)).unwrap_or(0);
@@ -78,20 +69,10 @@ impl Senses {
             io_pressure: psi("io"),
             // Membership knows its own.
             health: 0,
-            disk: self.disk,
-            certificate_hours: self.certificate.and_then(|validity| validity.near(clock::wall())),
+            disk: self.disks.get(),
+            certificate_ends: self.certificate.near(clock::wall()),
         };
         Sensed { vitals, pressure: self.waiting(), sick: full(&self.data_dir) }
-    }
-
-    fn look_at_disks(&mut self) {
-        self.disks_looked = Some(Instant::now());
-        let Some(disks::Fullest { used, at }) = disks::fullest(&self.data_dir) else { return };
-        self.disk = used;
-        if used >= DISK_FILLING && !self.filling {
-            tracing::warn!(at = %at.display(), used_percent = used / 10, "a disk of this host fills; make room");
-        }
-        self.filling = used >= if self.filling { DISK_HAS_ROOM } else { DISK_FILLING };
     }
 
     fn waiting(&mut self) -> Option<u16> {
@@ -121,10 +102,8 @@ mod tests {
 
     #[test]
     fn a_first_look_has_no_difference_yet_and_the_second_does() {
-        let mut senses = Senses::new(std::env::temp_dir(), None);
-        let first = senses.look();
-        assert_eq!(first.pressure, None);
-        assert!(first.vitals.disk <= 1_000, "{first:?}");
+        let mut senses = Senses::new(std::env::temp_dir(), Fullness::default(), Validity::default());
+        assert_eq!(senses.look().pressure, None);
         std::thread::sleep(Duration::from_millis(5));
         let again = senses.look();
         assert!(again.pressure.is_none_or(|p| p <= 1_000));

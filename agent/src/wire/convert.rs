@@ -116,7 +116,7 @@ fn vitals_to_wire(of: &VitalsOf) -> pb::Vitals {
         io_pressure: v.io_pressure.into(),
         health: v.health.into(),
         disk: v.disk.into(),
-        certificate_hours: v.certificate_hours.map(u32::from),
+        certificate_ends: v.certificate_ends,
     }
 }
 
@@ -134,7 +134,7 @@ fn vitals_from_wire(w: pb::Vitals) -> VitalsOf {
             io_pressure: short(w.io_pressure),
             health: u8::try_from(w.health).unwrap_or(u8::MAX),
             disk: short(w.disk),
-            certificate_hours: w.certificate_hours.map(short),
+            certificate_ends: w.certificate_ends,
         },
     }
 }
@@ -286,7 +286,7 @@ pub(super) mod tests {
                         io_pressure: 5,
                         health: 6,
                         disk: 7,
-                        certificate_hours: Some(8),
+                        certificate_ends: Some(8),
                     },
                 }],
             },

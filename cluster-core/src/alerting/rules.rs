@@ -336,11 +336,10 @@ impl Look<'_> {
     fn upkeep(&mut self) {
         let standing = self.since.keys().map(String::as_str).chain(self.firing.keys().copied());
         let found = upkeep::findings(self.view, standing, |key| self.firing.contains_key(key));
-        for upkeep::Finding { key, wait, draft } in found {
-            if self.holds_for(&key, wait, None)
-                && let Some(draft) = draft
-            {
-                self.drafts.push((key, draft));
+        for (key, finding) in found {
+            let late = self.holds_for(&key, finding.wait(), None);
+            if late && !self.firing.contains_key(key.as_str()) {
+                self.drafts.extend(finding.draft(self.view.ledger).map(|draft| (key, draft)));
             }
         }
     }

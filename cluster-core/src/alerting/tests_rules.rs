@@ -178,7 +178,7 @@ fn rules_ask_of_nodes_and_workloads_what_is_documented() {
         io_pressure: 39,
         health: 3,
         disk: 509,
-        certificate_hours: None,
+        certificate_ends: None,
     };
     play.live.vitals.insert(NodeId(1), vitals);
     play.live.heard.insert(NodeId(2), Heard::Sick);

@@ -73,19 +73,16 @@ pub(super) fn disk(ledger: &Ledger, id: NodeId, used: u16) -> Draft {
     draft(ledger, "DiskFilling", id, format!("a disk of {name} is {} % full", used / 10), lines)
 }
 
-/// `hours`: until it ends; 0 for one that has ended, too.
-pub(super) fn certificate(ledger: &Ledger, id: NodeId, hours: u16) -> Draft {
+/// `ends`: in seconds since the epoch.
+pub(super) fn certificate(ledger: &Ledger, id: NodeId, ends: u64) -> Draft {
     let name = ledger.node_name(id);
-    let left = match hours {
-        0 => "ends within the hour, or has ended".to_owned(),
-        1..48 => format!("ends in {hours} h"),
-        _ => format!("ends in {} days", hours / 24),
-    };
+    let at = i64::try_from(ends).ok().and_then(|ends| jiff::Timestamp::from_second(ends).ok());
+    let at = at.unwrap_or(jiff::Timestamp::MAX).strftime("%Y-%m-%d %H:%M UTC");
     let lines = vec![format!(
-        "Once it has ended, no connection of {name}'s agent is believed any more, and {name} counts as lost. Put a new \
-         one where `[tls]` of its agent.toml says, and restart the agent: what runs on {name} runs on."
+        "Once it has ended, no new connection of {name}'s agent is believed, and {name} counts as lost. Put a new \
+         certificate where `[tls]` of its agent.toml says, and restart the agent: what runs on {name} runs on."
     )];
-    draft(ledger, "CertificateExpiring", id, format!("the certificate of {name} {left}"), lines)
+    draft(ledger, "CertificateExpiring", id, format!("the certificate of {name} ends on {at}"), lines)
 }
 
 /// What stands on a node, if anything does.

@@ -23,20 +23,39 @@ pub const DISK_FILLING_AFTER: Duration = Duration::from_mins(5);
 const DISK: &str = "DiskFilling";
 const CERTIFICATE: &str = "CertificateExpiring";
 
-/// A condition that holds, and how long it must for an alert.
-pub(super) struct Finding {
-    pub key: String,
-    pub wait: Duration,
-    /// None for what held when it was last known.
-    pub draft: Option<Draft>,
+/// What holds of a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Finding {
+    /// How full, in per mille.
+    Disk(NodeId, u16),
+    /// When it ends, in seconds since the epoch.
+    Certificate(NodeId, u64),
+    /// It held when something was last known of the node.
+    Unknown,
 }
 
-/// `standing`: keys of conditions that held at the last look, and of alerts that fire. `fires`: whether one does.
+impl Finding {
+    /// It must hold for so long to be an alert.
+    pub fn wait(self) -> Duration {
+        if matches!(self, Self::Disk(..)) { DISK_FILLING_AFTER } else { Duration::ZERO }
+    }
+
+    pub fn draft(self, ledger: &Ledger) -> Option<Draft> {
+        match self {
+            Self::Disk(node, used) => Some(text_nodes::disk(ledger, node, used)),
+            Self::Certificate(node, ends) => Some(text_nodes::certificate(ledger, node, ends)),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// By the key of its alert. `standing`: keys of conditions that held at the last look, and of alerts that fire. `fires`:
+/// whether one does.
 pub(super) fn findings<'a>(
     view: &View<'_>,
     standing: impl Iterator<Item = &'a str>,
     fires: impl Fn(&str) -> bool,
-) -> Vec<Finding> {
+) -> Vec<(String, Finding)> {
     let ledger = view.ledger;
     let vitals = &view.live.vitals;
     let mut found = Vec::new();
@@ -44,18 +63,16 @@ pub(super) fn findings<'a>(
         if vitals.disk >= DISK_HAS_ROOM {
             let key = format!("{DISK}/{id}");
             if vitals.disk >= DISK_FILLING || fires(&key) {
-                let draft = Some(text_nodes::disk(ledger, *id, vitals.disk));
-                found.push(Finding { key, wait: DISK_FILLING_AFTER, draft });
+                found.push((key, Finding::Disk(*id, vitals.disk)));
             }
         }
-        if let Some(hours) = vitals.certificate_hours {
-            let draft = Some(text_nodes::certificate(ledger, *id, hours));
-            found.push(Finding { key: format!("{CERTIFICATE}/{id}"), wait: Duration::ZERO, draft });
+        if let Some(ends) = vitals.certificate_ends {
+            found.push((format!("{CERTIFICATE}/{id}"), Finding::Certificate(*id, ends)));
         }
     }
     for key in standing {
         if node_of(key).is_some_and(|id| lives(ledger, id) && !vitals.contains_key(&id)) {
-            found.push(Finding { key: key.to_owned(), wait: DISK_FILLING_AFTER, draft: None });
+            found.push((key.to_owned(), Finding::Unknown));
         }
     }
     found

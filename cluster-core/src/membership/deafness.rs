@@ -45,8 +45,13 @@ impl Deafness {
     pub fn heard(&mut self, now: Instant, peer: NodeId) {
         match self.heard.get_mut(&peer) {
             Some(words) if now.since(words.last) < self.shortest => words.last = now,
-            _ => {
-                let before = self.heard.insert(peer, Words { first: now, last: now });
+            before => {
+                let before = before.copied();
+                // After a short silence it still is one of those who speak: who flaps and then is gone falls silent.
+                let first = before
+                    .filter(|words| self.is_silence(now, words) && now.since(words.last) < 2 * self.shortest)
+                    .map_or(now, |words| words.first);
+                self.heard.insert(peer, Words { first, last: now });
                 self.remember(now, before);
             }
         }
@@ -133,6 +138,14 @@ mod tests {
             speaks(&mut deaf, NodeId(n % 40), from, from + 1_000);
         }
         assert_eq!((deaf.heard.len(), deaf.began.len()), (PEERS_MAX, SILENCES_MAX));
+    }
+
+    #[test]
+    fn who_flaps_and_then_is_gone_falls_silent_twice() {
+        let mut deaf = Deafness::new(&LAN);
+        speaks(&mut deaf, A, 0, 4_000);
+        speaks(&mut deaf, A, 5_200, 6_000);
+        assert_eq!(began(&deaf, 66_000), [4_000, 6_000]);
     }
 
     #[test]

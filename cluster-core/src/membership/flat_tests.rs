@@ -180,3 +180,17 @@ fn vitals_reach_others_as_far_as_there_is_room() {
     });
     assert!(known.count() >= 15);
 }
+
+#[test]
+fn vitals_of_an_earlier_life_are_nobodys() {
+    let mut lab = super::lab::Lab::formed(3, 5);
+    lab.member(2, Event::Vitals(Vitals { load: 7, ..Vitals::default() }));
+    lab.run_to(12_000);
+    let known =
+        |lab: &super::lab::Lab| lab.hosts[0].members.all_vitals().any(|(node, _)| node == super::lab::id(2));
+    assert!(known(&lab));
+    lab.view.members.iter_mut().filter(|m| m.node == super::lab::id(2)).for_each(|m| m.incarnation.0 += 5);
+    lab.publish();
+    lab.run_to(12_010);
+    assert!(!known(&lab), "it was told before it died, or began anew");
+}

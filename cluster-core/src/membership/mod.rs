@@ -299,9 +299,13 @@ impl Membership {
         self.board.get(node)
     }
 
-    /// Everybody's, as far as they were told, this agent's own among them.
+    /// Everybody's, as far as they were told, this agent's own among them. Not those of an earlier life, before a death or
+    /// a restart.
     pub fn all_vitals(&self) -> impl Iterator<Item = (NodeId, Vitals)> {
-        self.board.all().chain(self.board.own().map(|own| (self.me.node, own)))
+        let began = |node| self.table.roll().get(node).and_then(|m| m.committed).map(|c| c.incarnation);
+        let present = move |of: &&VitalsOf| began(of.node).is_none_or(|began| of.incarnation >= began);
+        let others = self.board.all().filter(present).map(|of| (of.node, of.vitals));
+        others.chain(self.board.own().map(|own| (self.me.node, own)))
     }
 
     /// How long the peer has been silent to this agent, less this agent's own stalls. None for whom it doesn't watch: over

@@ -91,7 +91,8 @@ impl MemberRecord {
     }
 }
 
-/// How a member fares, in per mille but where it says otherwise: for placement and for people. Told often, and only as far as there is room.
+/// How a member fares, in per mille but where it says otherwise: for placement and for people. Told often, and only as
+/// far as there is room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vitals {
     /// Of all its processors.
@@ -103,8 +104,8 @@ pub struct Vitals {
     pub io_pressure: u16,
     /// Of the fullest of its disks, in use.
     pub disk: u16,
-    /// Until its certificate, or the last of its authorities', ends: only when that is near. 0 once it has ended.
-    pub certificate_hours: Option<u16>,
+    /// When its certificate ends, in seconds since the epoch: only once that is near or over.
+    pub certificate_ends: Option<u64>,
     /// As in its heartbeats.
     pub health: u8,
 }

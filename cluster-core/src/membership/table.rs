@@ -205,7 +205,8 @@ impl Table {
             let before = Some(core::mem::replace(&mut member.record.state, MemberState::Alive));
             // As if it had refuted: what was found is of the past.
             changes.push(Change::Updated { node: *node, before, new_life: true });
-            roll.get(*node).is_none_or(|listed| member.record.rank() > listed.record.rank())
+            let listed = roll.get(*node).expect("whom the view has as alive it lists");
+            member.record.rank() > listed.record.rank()
         });
         changes
     }

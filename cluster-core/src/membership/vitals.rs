@@ -38,8 +38,8 @@ impl Board {
     }
 
     /// Of every other member of whom they were told.
-    pub fn all(&self) -> impl Iterator<Item = (NodeId, Vitals)> {
-        self.known.iter().map(|(node, of)| (*node, of.vitals))
+    pub fn all(&self) -> impl Iterator<Item = &VitalsOf> {
+        self.known.values()
     }
 
     #[must_use]
