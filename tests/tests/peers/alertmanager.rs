@@ -45,6 +45,11 @@ pub fn shows() -> Result<Completion, Failed> {
     let started = &ours["alerts"][0]["starts_at"];
     check(&alert["startsAt"] == started, || format!("it started at {started}: {alert}"))?;
 
+    // What is over before Alertmanager has told of it, it tells nobody of.
+    wait_until("Alertmanager to tell of it", WITHIN, || match webhooks(&recorder).len() {
+        0 => Err("nothing".to_owned()),
+        _ => Ok(()),
+    })?;
     trouble::end(&lab)?;
     wait_until("Alertmanager to forget the alert", WITHIN, || {
         let left = theirs.alerts().map_err(|e| e.to_string())?;
