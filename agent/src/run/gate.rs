@@ -65,7 +65,8 @@ impl Gate {
             answered,
         };
         let held = self.ask(clock::raw(), &ask)?;
-        tracing::info!(%node, why = %held, "a dead node that is back has to wait");
+        let (unheard, silent) = (ask.unheard, ask.silences);
+        tracing::info!(%node, why = %held, ?unheard, ?silent, "a dead node that is back has to wait");
         let rejection = Rejection { reason: "HELD".into(), message: held.to_string() };
         Some(encode_reply(&Reply::Rejected(rejection)))
     }
