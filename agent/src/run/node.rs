@@ -59,11 +59,11 @@ const JOIN_AGAIN: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(1_100);
 /// Between two pictures of the present while nothing happens.
 const PICTURE_EVERY: Duration = Duration::from_millis(250);
-/// Members are looked at again after so long though nothing is heard of them, and at each piece of news.
-const MEMBERS_EVERY: Duration = Duration::from_secs(1);
-/// As `PICTURE_EVERY`, while much happens, and once more for every so many members, up to `PICTURE_EVERY`.
+/// The same while much happens, and once more for every so many members, up to `PICTURE_EVERY`.
 const PICTURE_PAUSE: Duration = Duration::from_millis(25);
 const PICTURE_MEMBERS: usize = 25;
+/// Members are looked at again after so long though nothing is heard of them, and at each piece of news.
+const MEMBERS_EVERY: Duration = Duration::from_secs(1);
 
 /// What the loop is made of; see `run`, which makes it.
 pub struct Parts {
