@@ -120,10 +120,13 @@ fn local(mounts: &[u8]) -> Vec<PathBuf> {
     let mounts: Vec<Mount<'_>> = mounts.split(|b| *b == b'\n').filter_map(Mount::of).collect();
     let mut seen = BTreeSet::new();
     let mut places = Vec::new();
-    for (i, mount) in mounts.iter().enumerate() {
-        let hidden = mounts[i + 1..].iter().any(|later| mount.at.starts_with(&later.at));
-        let behind = mounts.iter().any(|other| other.may_hang() && mount.at.starts_with(&other.at));
-        if mount.is_local() && !mount.read_only && !hidden && !behind && seen.insert(mount.source) {
+    // Few are local, and only those are compared with all: a host of containers has thousands.
+    let fit = |mount: &&Mount<'_>| mount.is_local() && !mount.read_only;
+    for (i, mount) in mounts.iter().enumerate().filter(|(_, mount)| fit(mount)) {
+        let hidden = || mounts[i + 1..].iter().any(|later| mount.at.starts_with(&later.at));
+        let behind = || mounts.iter().any(|other| other.may_hang() && mount.at.starts_with(&other.at));
+        if !seen.contains(mount.source) && !hidden() && !behind() {
+            seen.insert(mount.source);
             places.push(mount.at.clone());
         }
     }
