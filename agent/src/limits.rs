@@ -8,8 +8,9 @@ pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 pub const STREAMS_PER_CONNECTION: u32 = 256;
 /// Channels kept to other agents; the one unused for longest goes, and closes when its last stream ends.
 pub const PEER_CHANNELS: usize = 64;
-/// Trying to connect is given up after this; the next call tries again.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
+/// Trying to connect is given up after this; the next call tries again. A call that gives up sooner leaves the attempt to
+/// the next one: a handshake that is slow because all are busy isn't begun anew.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer that answers no HTTP/2 ping for so long is disconnected. Only a backstop: heartbeats find who is gone, and
 /// the kernel drops a connection that acknowledges nothing.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);

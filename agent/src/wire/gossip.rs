@@ -32,8 +32,10 @@ const OUTBOX: usize = 16;
 /// Between two attempts to open a stream: at first, and at most.
 const REDIAL: Duration = Duration::from_millis(200);
 const REDIAL_MAX: Duration = Duration::from_secs(1);
-/// Opening a stream is given up after this.
+/// Opening a stream is given up after this: at first, and when the one before was given up, for where all are busy it may
+/// only be slow.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(1_000);
+const OPEN_TIMEOUT_MAX: Duration = Duration::from_millis(2_000);
 /// Who opens a stream says who it is within this.
 const FIRST_WORD: Duration = Duration::from_secs(2);
 
@@ -127,19 +129,29 @@ pub struct Dialler {
 pub fn dial(peers: Arc<Peers>, ear: Arc<dyn Ear>, peer: NodeId, address: String) -> Dialler {
     let to = address.clone();
     let task = tokio::spawn(async move {
-        let mut pause = REDIAL;
+        let (mut pause, mut patience) = (REDIAL, OPEN_TIMEOUT);
         loop {
-            let opened = once(&peers, &ear, peer, &to).await;
-            pause = if opened { REDIAL } else { (pause * 2).min(REDIAL_MAX) };
+            let end = once(&peers, &ear, peer, &to, patience).await;
+            pause = if end == End::Opened { REDIAL } else { (pause * 2).min(REDIAL_MAX) };
+            patience = if end == End::TimedOut { OPEN_TIMEOUT_MAX } else { OPEN_TIMEOUT };
             tokio::time::sleep(pause).await;
         }
     });
     Dialler { address, _task: AbortOnDropHandle::new(task) }
 }
 
-/// One stream from its opening to its end. Whether it opened.
-async fn once(peers: &Peers, ear: &Arc<dyn Ear>, peer: NodeId, address: &str) -> bool {
-    let Ok(channel) = peers.channel(address) else { return false };
+/// What became of one attempt to keep a stream.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// It stood for a while.
+    Opened,
+    Refused,
+    TimedOut,
+}
+
+/// One stream from its opening to its end.
+async fn once(peers: &Peers, ear: &Arc<dyn Ear>, peer: NodeId, address: &str, patience: Duration) -> End {
+    let Ok(channel) = peers.channel(address) else { return End::Refused };
     let (into, queued) = mpsc::channel(OUTBOX);
     let mut writer = Writer::default();
     let outbound = ReceiverStream::new(queued).filter_map(move |outgoing| {
@@ -149,13 +161,13 @@ async fn once(peers: &Peers, ear: &Arc<dyn Ear>, peer: NodeId, address: &str) ->
         })
     });
     let mut client = client(channel);
-    let mut inbound = match tokio::time::timeout(OPEN_TIMEOUT, client.gossip(outbound)).await {
+    let mut inbound = match tokio::time::timeout(patience, client.gossip(outbound)).await {
         Ok(Ok(answer)) => answer.into_inner(),
-        Ok(Err(_)) => return false,
+        Ok(Err(_)) => return End::Refused,
         Err(_) => {
             // The connection may be one that the network forgot.
             peers.forget(address);
-            return false;
+            return End::TimedOut;
         }
     };
     let id = StreamId::next();
@@ -163,7 +175,7 @@ async fn once(peers: &Peers, ear: &Arc<dyn Ear>, peer: NodeId, address: &str) ->
     // What the other's certificate is good for was checked when it was dialled.
     let (why, _) = listen(&**ear, peer, None, &mut Reader::default(), &mut inbound).await;
     ear.stream(StreamEvent::Ended { peer, id, why }).await;
-    true
+    End::Opened
 }
 
 /// Hears one side of a stream until it ends; says why it did, and whether this side refused it.

@@ -153,22 +153,20 @@ impl Edge {
         if stale || !self.open {
             (self.since, self.heard_at, self.ended_at) = (now, None, None);
         }
-        self.vouched(now, timing);
-        self.limit = timing.suspect_ceiling;
+        self.vouched(now, timing.suspect_ceiling);
         stale
     }
 
-    /// The peer gave a sign of life in another way than by a heartbeat: nothing is odd before another floor passed.
-    pub fn vouched(&mut self, now: Instant, timing: &Timing) {
-        (self.fair_at, self.fair_credit, self.limit) = (now, Duration::ZERO, timing.suspect_floor);
+    /// The peer gave a sign of life in another way than by a heartbeat: nothing is odd before `limit` passed.
+    pub fn vouched(&mut self, now: Instant, limit: Duration) {
+        (self.fair_at, self.fair_credit, self.limit) = (now, Duration::ZERO, limit);
     }
 
     /// A new life of the peer is known, which nobody here heard yet.
     pub fn reborn(&mut self, now: Instant, timing: &Timing) {
         (self.since, self.heard_at, self.credit) = (now, None, Duration::ZERO);
         self.ended_at = None;
-        self.vouched(now, timing);
-        self.limit = timing.suspect_ceiling;
+        self.vouched(now, timing.suspect_ceiling);
     }
 
     /// From when on its silence is odd, if it goes on.

@@ -53,7 +53,7 @@ proptest! {
         let slept = Duration::from_millis(sleeps.iter().sum());
         prop_assert_eq!(edge.odd_at(), before + slept);
         let later = Instant::from_millis(30_000);
-        edge.vouched(later, &LAN);
+        edge.vouched(later, LAN.suspect_floor);
         prop_assert_eq!(edge.odd_at(), later + LAN.suspect_floor);
     }
 }

@@ -14,6 +14,16 @@ use crate::{
 };
 use core::time::Duration;
 
+/// What costs a handshake each time, and finds what it found before, comes at last so many doublings later. Where
+/// hundreds of agents start on a few processors, the handshakes of those who ask after each other leave none for the
+/// streams that would end the asking.
+const PATIENCE_MAX: u32 = 2;
+
+/// By how much to wait longer, after so many times.
+fn patience(times: u32) -> u32 {
+    1 << times.min(PATIENCE_MAX)
+}
+
 /// What is the matter with the peer, as the last inquiry found.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -25,6 +35,16 @@ pub struct Found {
     pub dial: Option<DialOutcome>,
     /// No keeper answered: only a connection tells whether its host lives.
     pub without_keeper: bool,
+    /// How often it was looked at again since.
+    pub looks: u32,
+}
+
+impl Found {
+    /// A keeper costs a datagram and is asked as often as ever.
+    #[must_use]
+    pub fn patience(&self) -> u32 {
+        if self.without_keeper { patience(self.looks) } else { 1 }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +131,18 @@ impl Link {
     #[must_use]
     pub fn awaits_dial(&self) -> bool {
         self.wanted && !self.edge.is_open() && self.dialled.is_none()
+    }
+
+    /// Over an edge that never stood others hear the peer, or nobody can.
+    #[must_use]
+    pub fn patience(&self) -> u32 {
+        if self.edge.heard_at().is_none() { patience(self.cleared) } else { 1 }
+    }
+
+    /// Whether this end dials, and no stream stands yet.
+    #[must_use]
+    pub fn awaits_stream(&self) -> bool {
+        self.dialled.is_some() && !self.edge.is_open()
     }
 
     #[must_use]

@@ -57,6 +57,53 @@ fn news_is_told_a_few_times() {
     assert_eq!(told.iter().sum::<usize>(), 20 * 3);
 }
 
+fn heartbeat(seq: u64) -> Heartbeat {
+    Heartbeat {
+        from: id(1),
+        session: SessionId(101),
+        incarnation: Incarnation(1),
+        seq,
+        health: 0,
+        view: ViewEpoch(0),
+        exchange: Exchange::Deltas,
+        deltas: Vec::new(),
+        vitals: Vec::new(),
+    }
+}
+
+/// When this agent tries a fresh connection to a peer whose stream never opens and whose agent answers each time.
+fn asks_over_a_minute(mut after: impl FnMut(&mut Membership, Instant)) -> Vec<u64> {
+    let mut me = Membership::new(record(0, 1, 100), LAN, at(0), 1);
+    me.step(at(0), Event::Hello(Hello { record: record(1, 1, 101), members: Vec::new() }), &mut Vec::new());
+    let mut asked = Vec::new();
+    for ms in (50..60_000).step_by(50) {
+        let mut effects = Vec::new();
+        me.step(at(ms), Event::Tick, &mut effects);
+        if effects.iter().any(|e| matches!(e, Effect::Dial { .. })) {
+            asked.push(ms);
+            let answered = Event::Dialled { peer: id(1), outcome: DialOutcome::Answered };
+            me.step(at(ms), answered, &mut Vec::new());
+        }
+        after(&mut me, at(ms));
+    }
+    asked
+}
+
+#[test]
+fn who_was_never_heard_is_asked_after_ever_more_seldom_and_who_was_as_often_as_ever() {
+    let gaps = |asked: &[u64]| asked.windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>();
+    let never = gaps(&asks_over_a_minute(|_, _| {}));
+    assert!(never[0] < 1_000 && never.windows(2).all(|w| w[0] <= w[1]), "{never:?}");
+    assert!(never.last().is_some_and(|gap| (2_600..4_500).contains(gap)), "{never:?}");
+    let once = gaps(&asks_over_a_minute(|me, now| {
+        if now == at(50) {
+            me.step(now, Event::StreamOpened { peer: id(1) }, &mut Vec::new());
+            me.step(now, Event::Heartbeat(heartbeat(1)), &mut Vec::new());
+        }
+    }));
+    assert!(once.len() > 40 && once.iter().all(|gap| *gap <= 1_100), "{once:?}");
+}
+
 fn sends(effects: &[Effect], peer: NodeId) -> Vec<&Heartbeat> {
     let to_peer = |e| match e {
         &Effect::Send { to, ref heartbeat } if to == peer => Some(heartbeat),

@@ -66,11 +66,13 @@ impl Membership {
 
     /// Looks at a host whose agent is in trouble; opens an inquiry once it, too, is silent.
     fn watch_host(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
-        let silent = self.links[&peer].sign_at.is_none_or(|at| now.since(at) >= self.timing.suspect_floor);
-        if silent {
+        let (link, every) = (&self.links[&peer], self.timing.heartbeat / 2);
+        let patience = link.found.as_ref().map_or(1, Found::patience);
+        let silent_after = self.timing.suspect_floor.max(every * patience * 2);
+        if link.sign_at.is_none_or(|at| now.since(at) >= silent_after) {
             self.begin(now, peer, effects);
         } else {
-            self.look(now, peer, self.timing.heartbeat / 2, LOOK_AGENT, effects);
+            self.look(now, peer, every, LOOK_AGENT, effects);
         }
     }
 
@@ -78,8 +80,10 @@ impl Membership {
         let (nonce, probe_every) = (self.rng.next(), self.timing.probe_every);
         let Some(address) = self.address(peer) else { return };
         let link = self.links.get_mut(&peer).expect("it is looked at");
-        (link.watch_nonce, link.watch_at) = (nonce, now + every);
-        if link.found.as_ref().is_some_and(|f| f.without_keeper) {
+        let patience = link.found.as_ref().map_or(1, Found::patience);
+        (link.watch_nonce, link.watch_at) = (nonce, now + every * patience);
+        if let Some(found) = link.found.as_mut().filter(|found| found.without_keeper) {
+            found.looks += 1;
             effects.push(Effect::Dial { peer, address: address.clone() });
         }
         effects.push(Effect::ProbeBurst { peer, address, nonce, count, every: probe_every });
@@ -188,7 +192,7 @@ impl Membership {
             Verdict::Unsure => Some(Trouble::LinkBad),
             Verdict::Trouble(trouble) => Some(trouble),
             Verdict::Cleared => {
-                link.edge.vouched(now, &self.timing);
+                link.edge.vouched(now, self.timing.suspect_floor * link.patience());
                 link.cleared += 1;
                 let long = link.edge.silence(now) >= self.timing.suspect_ceiling * 2;
                 (link.cleared > 1 && long).then_some(Trouble::LinkBad)
@@ -200,7 +204,7 @@ impl Membership {
         }
         let again = match trouble {
             Some(Trouble::AgentGone | Trouble::AgentStalled) => self.timing.heartbeat / 2,
-            _ => self.timing.suspect_ceiling,
+            _ => self.timing.suspect_ceiling * link.patience(),
         };
         link.watch_at = now + again;
         let suspected_at = link.suspected_at.unwrap_or(now);
@@ -213,11 +217,13 @@ impl Membership {
             helpers_answered: small(evidence.helpers.len()),
             dial: evidence.dial,
             without_keeper: evidence.keeper.is_none(),
+            looks: 0,
         });
         self.found |= trouble != before || asked > 0;
         // After an outage the stream waits for a retransmission, in doubt for as long as the outage lasted.
         let healed = trouble.is_none() && before == Some(Trouble::HostGone);
-        if healed || trouble == Some(Trouble::LinkBad) {
+        // A stream that is being opened isn't begun anew: that is slow where all are busy.
+        if healed || (trouble == Some(Trouble::LinkBad) && !link.awaits_stream()) {
             self.redial(now, peer, effects);
         }
     }

@@ -170,7 +170,7 @@ impl Membership {
                     if link.edge.is_of_another(session) {
                         link.edge.reborn(now, &self.timing);
                     } else {
-                        link.edge.vouched(now, &self.timing);
+                        link.edge.vouched(now, self.timing.suspect_floor);
                     }
                     let was: Option<Found> = link.found.take();
                     self.found |= was.is_some();
