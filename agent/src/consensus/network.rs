@@ -3,7 +3,7 @@
 
 use super::{
     RaftRpc, Transport,
-    codec::{decode, encode},
+    codec::{decode, encode_brief},
     error::TransportError,
     receive::{Chunk, ChunkReply},
     settings::{APPEND_TIMEOUT, CHUNK_BYTES, CHUNK_TIMEOUT},
@@ -52,8 +52,13 @@ impl Peer {
         request: &Q,
         timeout: Duration,
     ) -> Result<A, RPCError<Types>> {
-        let call =
-            self.transport.call(NodeId(self.target), self.address.clone(), kind, encode(request), timeout);
+        let call = self.transport.call(
+            NodeId(self.target),
+            self.address.clone(),
+            kind,
+            encode_brief(request),
+            timeout,
+        );
         // The transport should keep the time; that it doesn't must not hang consensus.
         let reply = match tokio::time::timeout(timeout, call).await {
             Ok(Ok(reply)) => reply,

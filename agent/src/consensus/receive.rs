@@ -2,7 +2,7 @@
 
 use super::{
     RaftRpc,
-    codec::{decode, encode},
+    codec::{decode, encode_brief},
     error::ConsensusError,
     state_machine::StateMachine,
     types::{Command, SnapshotMeta, Types, Vote},
@@ -56,7 +56,7 @@ impl Receiver {
             RaftRpc::PreVote => answer(raft.pre_vote(decode("pre-vote request", payload)?).await),
             RaftRpc::TransferLeader => {
                 let request = decode("leader transfer", payload)?;
-                Ok(encode(&raft.handle_transfer_leader(request).await.map_err(|e| stopped(&e))?))
+                Ok(encode_brief(&raft.handle_transfer_leader(request).await.map_err(|e| stopped(&e))?))
             }
             RaftRpc::Snapshot => self.chunk(decode("snapshot chunk", payload)?).await,
         }
@@ -66,12 +66,12 @@ impl Receiver {
         let (vote, meta, total) = (chunk.vote, chunk.meta.clone(), chunk.total);
         let Some(data) = self.collect(chunk)? else {
             let offset = self.lock().data.len() as u64;
-            return Ok(encode(&ChunkReply::Continue { offset }));
+            return Ok(encode_brief(&ChunkReply::Continue { offset }));
         };
         debug_assert_eq!(data.len() as u64, total, "a snapshot is whole when it has all its bytes");
         let snapshot = openraft::Snapshot { meta, snapshot: Arc::new(data) };
         let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(|e| stopped(&e))?;
-        Ok(encode(&ChunkReply::Installed(response)))
+        Ok(encode_brief(&ChunkReply::Installed(response)))
     }
 
     /// The whole snapshot once its last piece is there. A piece from the start begins anew: the sender was restarted
@@ -112,7 +112,7 @@ impl Receiver {
 }
 
 fn answer<T: Serialize>(result: Result<T, RaftError<Types>>) -> Result<Vec<u8>, ConsensusError> {
-    result.map(|reply| encode(&reply)).map_err(|error| stopped(&error))
+    result.map(|reply| encode_brief(&reply)).map_err(|error| stopped(&error))
 }
 
 pub(crate) fn stopped(error: &impl std::error::Error) -> ConsensusError {

@@ -42,7 +42,7 @@ use crate::{
     sense::{Disks, Fullness, Senses},
     shared::{Identity, Live, Shared},
     storage::{StorageError, node::Identity as StoredIdentity},
-    wire::client::Peers,
+    wire::{client::Peers, raft::Lines},
     workload::supervisor::{Supervisor, SupervisorError},
 };
 use cluster_core::{
@@ -131,6 +131,7 @@ pub async fn agent(config: AgentConfig) -> Result<(), AgentError> {
         me: identity.node,
         membership: membership.clone(),
         peers: peers.clone(),
+        lines: Lines::new(peers.clone()),
         live: live_rx.clone(),
     };
     let noted = membership.clone();

@@ -7,6 +7,7 @@ use crate::{
     wire::{
         client::Peers,
         peer::{self, PeerError},
+        raft::{Lines, Question},
     },
 };
 use cluster_core::ids::NodeId;
@@ -14,10 +15,14 @@ use futures::future::BoxFuture;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
+/// What is longer goes by a call of its own, so that no heartbeat waits behind it.
+const SHORT_BYTES: usize = 16 * 1024;
+
 pub struct RaftTransport {
     pub me: NodeId,
     pub membership: Membership,
     pub peers: Arc<Peers>,
+    pub lines: Lines,
     pub live: watch::Receiver<Arc<Live>>,
 }
 
@@ -60,9 +65,14 @@ impl Transport for RaftTransport {
             let address = gossiped.unwrap_or(address);
             let unreachable = |why: String| TransportError::Unreachable(target, why);
             let cluster = self.membership.cluster().ok_or_else(|| unreachable("no cluster yet".into()))?;
-            let channel = self.peers.channel(&address).map_err(|e| unreachable(e.to_string()))?;
-            let call = peer::raft(channel, cluster, self.me, target, kind_number(kind), payload, timeout);
-            call.await.map_err(|error| match error {
+            let question = Question { cluster, from: self.me, to: target, kind: kind_number(kind), payload };
+            let answer = if kind == RaftRpc::Append && question.payload.len() <= SHORT_BYTES {
+                self.lines.ask(&address, question, timeout).await
+            } else {
+                let channel = self.peers.channel(&address).map_err(|e| unreachable(e.to_string()))?;
+                peer::raft(channel, question, timeout).await
+            };
+            answer.map_err(|error| match error {
                 PeerError::Unreachable(why) => unreachable(why),
                 PeerError::Refused(why) | PeerError::Taken(why) => TransportError::Refused(target, why),
             })

@@ -32,9 +32,26 @@ pub struct Peers {
 
 #[derive(Default)]
 struct Kept {
-    channels: BTreeMap<String, (Channel, u64)>,
+    channels: BTreeMap<String, KeptChannel>,
     /// Counts uses, to know which was used last.
     uses: u64,
+}
+
+struct KeptChannel {
+    channel: Channel,
+    made: Made,
+    used: u64,
+}
+
+/// Which of the channels that were made one after the other; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made(u64);
+
+#[cfg(test)]
+impl Made {
+    pub const fn numbered(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 impl Peers {
@@ -54,22 +71,28 @@ impl Peers {
 
     /// The channel to `HOST:PORT`; connects in the background when first used.
     pub fn channel(&self, address: &str) -> Result<Channel, BadAddress> {
+        self.made_channel(address).map(|(channel, _)| channel)
+    }
+
+    /// The same, for who keeps a stream on it and must know when it was given up for another.
+    pub fn made_channel(&self, address: &str) -> Result<(Channel, Made), BadAddress> {
         let mut kept = self.kept();
         kept.uses += 1;
-        let use_now = kept.uses;
-        if let Some((channel, used)) = kept.channels.get_mut(address) {
-            *used = use_now;
-            return Ok(channel.clone());
+        let used = kept.uses;
+        if let Some(known) = kept.channels.get_mut(address) {
+            known.used = used;
+            return Ok((known.channel.clone(), known.made));
         }
         if kept.channels.len() >= PEER_CHANNELS {
             // A channel in use lives on with its users.
-            let oldest = kept.channels.iter().min_by_key(|(_, (_, used))| *used).map(|(a, _)| a.clone());
+            let oldest = kept.channels.iter().min_by_key(|(_, known)| known.used).map(|(a, _)| a.clone());
             oldest.map(|oldest| kept.channels.remove(&oldest));
         }
         let endpoint = endpoint(address, self.tls.as_ref())?;
         let channel = endpoint.connect_with_connector_lazy(tower::service_fn(socket::connect));
-        kept.channels.insert(address.to_owned(), (channel.clone(), use_now));
-        Ok(channel)
+        let made = Made(used);
+        kept.channels.insert(address.to_owned(), KeptChannel { channel: channel.clone(), made, used });
+        Ok((channel, made))
     }
 
     /// Drops the channel, so that the next use dials anew: its connection is stuck, or the address moved.

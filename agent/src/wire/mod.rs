@@ -11,6 +11,7 @@ pub mod following;
 pub mod gossip;
 pub mod peer;
 pub mod peer_server;
+pub mod raft;
 pub mod server;
 pub mod socket;
 pub mod streams;

@@ -5,6 +5,7 @@
 use super::{
     convert::ages_to_wire,
     findings::{SentReport, opinion_from_wire, report_to_wire},
+    raft::{Question, raft_to_wire},
 };
 use crate::{
     keeper::{
@@ -155,17 +156,9 @@ pub async fn pledge(
 }
 
 /// One message of consensus.
-pub async fn raft(
-    channel: Channel,
-    cluster: ClusterId,
-    from: NodeId,
-    to: NodeId,
-    kind: u32,
-    payload: Vec<u8>,
-    timeout: Duration,
-) -> Result<Vec<u8>, PeerError> {
-    let request = pb::RaftRequest { cluster_id: cluster.0, from: from.0, to: to.0, kind, payload };
-    Ok(within(timeout, client(channel).raft(timed(request, timeout))).await?.payload)
+pub async fn raft(channel: Channel, question: Question, timeout: Duration) -> Result<Vec<u8>, PeerError> {
+    let request = timed(raft_to_wire(question), timeout);
+    Ok(within(timeout, client(channel).raft(request)).await?.payload)
 }
 
 /// An encoded command for the ledger; the answer is its position and the encoded reply.

@@ -10,6 +10,7 @@ use super::{
         Meeting, PledgeAnswer, PledgeWord, introduction_to_wire, meeting_from_request, meeting_to_answer,
         pledge_from_request,
     },
+    raft,
 };
 use crate::{keeper::contacts::Introduction, limits::MESSAGE_BYTES};
 use cluster_core::{
@@ -192,6 +193,20 @@ impl<H: PeerHandler> pb::peer_service_server::PeerService for Peer<H> {
         let (cluster, from, to) = (ClusterId(r.cluster_id), NodeId(r.from), NodeId(r.to));
         let payload = self.handler.raft(cluster, from, to, r.kind, r.payload).await?;
         Ok(Response::new(pb::RaftResponse { payload }))
+    }
+
+    type RaftStreamStream = Answers<pb::RaftStreamResponse>;
+
+    async fn raft_stream(
+        &self,
+        request: Request<Streaming<pb::RaftStreamRequest>>,
+    ) -> Result<Response<Self::RaftStreamStream>, Status> {
+        let handler = self.handler.clone();
+        let answer = move |q: raft::Question| {
+            let handler = handler.clone();
+            async move { handler.raft(q.cluster, q.from, q.to, q.kind, q.payload).await }
+        };
+        Ok(Response::new(Box::pin(raft::answers(request.into_inner(), answer))))
     }
 
     async fn propose(
