@@ -1,11 +1,18 @@
-//! The only place that reads a clock for the core.
+//! The only place that reads a clock for the core, and the ticks on which this process does what it does again and again.
 
 use cluster_core::{
     ids::BootId,
     time::{Clocks, Instant, WallTime},
 };
 use rustix::time::{ClockId, clock_gettime};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Between two looks at everything that has a time. An idle agent wakes for little else, so what needn't be exact falls
+/// on the same moments: to wake costs more than what is done then.
+pub const TICK: Duration = Duration::from_millis(50);
 
 fn read(id: ClockId) -> Instant {
     let t = clock_gettime(id);
@@ -33,6 +40,20 @@ pub fn wall() -> WallTime {
     WallTime(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// How long until the first tick that is no sooner than `wait` from now.
+#[must_use]
+pub fn until_tick(wait: Duration) -> Duration {
+    static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    until_tick_after(FIRST.elapsed(), wait)
+}
+
+fn until_tick_after(now: Duration, wait: Duration) -> Duration {
+    let tick = TICK.as_nanos();
+    let over = (now + wait).as_nanos() % tick;
+    let missing = if over == 0 { 0 } else { tick - over };
+    wait + Duration::from_nanos(u64::try_from(missing).expect("it is less than a tick"))
+}
+
 /// The kernel's boot id is missing or malformed.
 #[derive(Debug, thiserror::Error)]
 #[error("/proc/sys/kernel/random/boot_id: {0}; Holdfast needs /proc mounted to tell one boot from the next")]
@@ -50,6 +71,18 @@ pub fn boot_id() -> Result<BootId, NoBootId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tick_is_never_sooner_than_asked_for_and_less_than_one_later() {
+        let ms = Duration::from_millis;
+        for (now, wait, until) in
+            [(0, 0, 0), (0, 1, 50), (10, 0, 40), (10, 40, 40), (10, 41, 90), (149, 100, 101)]
+        {
+            assert_eq!(until_tick_after(ms(now), ms(wait)), ms(until), "{wait} ms at {now} ms");
+        }
+        let until = until_tick(TICK);
+        assert!(until >= TICK && until < 2 * TICK);
+    }
 
     #[test]
     fn clocks_go_forward_and_the_boot_id_stays() {

@@ -35,14 +35,15 @@ fn agent(config: AgentConfig) -> ExitCode {
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         tracing::debug!(%error, "not a subreaper");
     }
-    // One worker: two would hand each message over, for a fifth of a leader's time. What blocks has threads of its own.
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+    // One thread: two would hand each message over, and even one worker of a pool wakes itself through the kernel at each
+    // timer. What blocks has threads of its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             return failed(&format!("can't start the runtime: {error}; raise the limit of threads"));
         }
     };
-    // As a task: on this thread each of its wakes would be a switch from a worker's.
+    // As a task, so that a panic comes back as one.
     let ended = runtime.block_on(async { tokio::spawn(run::agent(config)).await });
     runtime.shutdown_timeout(LAST_CALLS);
     match ended {

@@ -12,6 +12,7 @@ mod network;
 mod observed;
 mod raft_core;
 mod receive;
+mod runtime;
 mod settings;
 mod state_machine;
 mod status;

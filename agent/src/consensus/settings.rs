@@ -1,6 +1,7 @@
 //! How a voter keeps time, where it stores, and when it compacts; and the limits of consensus, all by name.
 
 use super::error::ConsensusError;
+use crate::clock::TICK;
 use cluster_core::ids::NodeId;
 use openraft::SnapshotPolicy;
 use std::{path::PathBuf, time::Duration};
@@ -89,7 +90,8 @@ impl Settings {
         let Timings { heartbeat, election_min, election_max } = self.timings;
         let config = openraft::Config {
             cluster_name: "holdfast".to_owned(),
-            heartbeat_interval: ms(heartbeat),
+            // It goes out with the first tick after that, which a whole number of ticks would miss half the time.
+            heartbeat_interval: ms(heartbeat.saturating_sub(TICK / 4)),
             election_timeout_min: ms(election_min),
             election_timeout_max: ms(election_max),
             enable_pre_vote: Some(true),

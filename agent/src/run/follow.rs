@@ -10,6 +10,7 @@ use super::{
     replica::{Change, Replica},
 };
 use crate::{
+    clock,
     consensus::{Consensus, Role, Status},
     shared::{Live, LiveState},
     wire::{
@@ -106,7 +107,7 @@ fn said(status: &Status) -> Said {
 }
 
 fn next_beat((leader, ..): &Said) -> Instant {
-    Instant::now() + if leader.is_some() { BEAT_EVERY } else { LEADERLESS_BEAT_EVERY }
+    Instant::now() + clock::until_tick(if leader.is_some() { BEAT_EVERY } else { LEADERLESS_BEAT_EVERY })
 }
 
 fn beat(consensus: &Consensus) -> FollowItem {

@@ -140,7 +140,7 @@ impl Leader {
         self.recover(now, ledger, live, recovery::Input::Promise { voter, epoch, remaining });
     }
 
-    /// Looks at everything anew: after each change of the ledger, and some forty times a second.
+    /// Looks at everything anew: after each change of the ledger, and at each tick.
     pub fn look(&mut self, now: Instant, ledger: &Ledger, live: &LiveView) {
         self.end_lost_leases(now, ledger, live);
         self.forget_gone_nodes(now, ledger);

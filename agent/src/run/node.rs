@@ -25,7 +25,7 @@ use super::{
     reporter::{Newest, Reporter},
 };
 use crate::{
-    clock,
+    clock::{self, TICK},
     consensus::{self, Consensus},
     http::Pulse,
     keeper::{self, prober::Prober, secret::Secret},
@@ -49,8 +49,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use view::{Adopted, JOINERS_WAIT, News};
 
-/// Between two looks at everything that has a time.
-const TICK: Duration = Duration::from_millis(50);
 /// Later than this behind its time, the loop was kept from hearing others.
 const LATE: Duration = Duration::from_millis(80);
 /// A `NodeUp` without an answer is proposed again after this.
@@ -129,6 +127,8 @@ pub struct Node {
     ask_keys_at: Instant,
     keys_asked: BTreeMap<NodeId, gossip::AskedKey>,
     profile: NodeProfile,
+    /// The leader's machines are to look anew: the ledger changed, or a tick went by.
+    look: bool,
     /// Something happened that the picture of the present doesn't show yet; and something of who leads or votes.
     news: bool,
     urgent: bool,
@@ -179,6 +179,7 @@ impl Node {
             accounted_at: now,
             ask_keys_at: now,
             keys_asked: BTreeMap::new(),
+            look: true,
             news: true,
             urgent: true,
             pictured_at: now,
@@ -193,8 +194,9 @@ impl Node {
         mut guards: mpsc::Receiver<GuardEvent>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), String> {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let first = tokio::time::Instant::now() + clock::until_tick(Duration::ZERO);
+        let mut tick = tokio::time::interval_at(first, TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut applied = self.p.replica.applied();
         let mut status = self.p.consensus.watch();
         let mut batch = Vec::new();
@@ -305,6 +307,7 @@ impl Node {
             }
         }
         self.p.instances.tick(now);
+        self.look = true;
     }
 
     /// What waited was not heard in time: nobody is to blame for that but this agent.
@@ -321,7 +324,7 @@ impl Node {
         let index = *self.p.replica.applied().borrow();
         if index != self.seen_index {
             self.seen_index = index;
-            self.news = true;
+            (self.news, self.look) = (true, true);
             self.ledger_changed(now);
         }
         if self.adopt_at.is_some_and(|at| now >= at) {
@@ -331,7 +334,9 @@ impl Node {
         let wanted = self.p.instances.need_lease();
         self.p.lease.settle(self.p.stored.cluster(), wanted);
         self.p.instances.lease(now, self.p.lease.held());
-        self.lead(|leader, ledger, live| leader.look(now, ledger, live));
+        if core::mem::take(&mut self.look) {
+            self.lead(|leader, ledger, live| leader.look(now, ledger, live));
+        }
         let fresh_for = match (self.urgent, self.news) {
             (true, _) => PICTURE_PAUSE,
             (false, true) => {

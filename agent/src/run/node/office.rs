@@ -121,7 +121,9 @@ impl Node {
             return;
         }
         let Some(leader) = self.p.consensus.status().leader else { return };
-        if !self.edges.connected().contains(&leader) {
+        // Where nothing is placed nobody needs a lease, and nothing is to be told of it.
+        let holds = self.p.replica.read(|ledger| ledger.placements().next().is_some());
+        if holds && !self.edges.connected().contains(&leader) {
             self.reporter.account(leader, self.p.replica.book().ack_ages(now));
         }
     }
