@@ -7,8 +7,12 @@ use openraft::{AsyncRuntime, Instant as _, OptionalSend};
 use openraft_rt_tokio::TokioRuntime;
 use std::{future::Future, time::Duration};
 
-/// What is nearer is meant as it is said: the end of a batch.
-const NEAR: Duration = Duration::from_millis(5);
+/// What is nearer is meant as it is said: openraft gathers what the disk completes for a microsecond.
+const NEAR: Duration = Duration::from_millis(1);
+
+fn wait(left: Duration) -> Duration {
+    if left < NEAR { left } else { clock::until_tick(left) }
+}
 
 #[derive(Debug)]
 pub(crate) struct Runtime(TokioRuntime);
@@ -28,7 +32,7 @@ impl AsyncRuntime for Runtime {
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
         let left = deadline.saturating_duration_since(Self::Instant::now());
-        TokioRuntime::sleep(if left < NEAR { left } else { clock::until_tick(left) })
+        TokioRuntime::sleep(wait(left))
     }
 
     fn spawn<T>(future: T) -> Self::JoinHandle<T::Output>
@@ -83,17 +87,17 @@ mod tests {
     use std::time::Instant;
 
     #[tokio::test]
-    async fn nothing_comes_early_and_what_is_near_comes_before_a_tick_could() {
-        let within = |ms: u64| <Runtime as AsyncRuntime>::Instant::now() + Duration::from_millis(ms);
-        for ms in [1, 30, 70] {
-            let began = Instant::now();
-            Runtime::sleep_until(within(ms)).await;
-            assert!(began.elapsed() >= Duration::from_millis(ms));
-        }
-        let began = Instant::now();
-        for _ in 0..100 {
-            Runtime::sleep_until(within(1)).await;
-        }
-        assert!(began.elapsed() < clock::TICK * 100);
+    async fn a_moment_comes_with_a_tick_never_early_and_what_is_near_comes_in_time() {
+        let us = Duration::from_micros;
+        assert_eq!(wait(us(1)), us(1));
+        let waits: Vec<Duration> = [2_000, 17_000, 30_000].map(|left| wait(us(left))).into();
+        let all_on_one_grid = waits.iter().all(|w| {
+            let apart = w.abs_diff(waits[0]).as_micros() % clock::TICK.as_micros();
+            apart.min(clock::TICK.as_micros() - apart) < 5_000
+        });
+        assert!(all_on_one_grid, "{waits:?}");
+        let (began, left) = (Instant::now(), Duration::from_millis(70));
+        Runtime::sleep_until(<Runtime as AsyncRuntime>::Instant::now() + left).await;
+        assert!(began.elapsed() >= left);
     }
 }

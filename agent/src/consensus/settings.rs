@@ -90,7 +90,8 @@ impl Settings {
         let Timings { heartbeat, election_min, election_max } = self.timings;
         let config = openraft::Config {
             cluster_name: "holdfast".to_owned(),
-            // It goes out with the first tick after that, which a whole number of ticks would miss half the time.
+            // It goes out with the first tick after that, which a whole number of ticks would miss half the time. This is
+            // also how long a heartbeat's answer is waited for.
             heartbeat_interval: ms(heartbeat.saturating_sub(TICK / 4)),
             election_timeout_min: ms(election_min),
             election_timeout_max: ms(election_max),

@@ -191,11 +191,16 @@ impl Leader {
             let node = ledger.nodes.get(&p.node).filter(alive)?;
             (node.epoch == p.epoch).then_some((p.epoch, p.node))
         });
-        self.lost.step(now, Observed::Holding { epochs: holding.collect() });
+        let epochs: BTreeMap<LeaseEpoch, NodeId> = holding.collect();
+        let held = !epochs.is_empty();
+        self.lost.step(now, Observed::Holding { epochs });
+        self.lost_proposed.retain(|_, at| now.since(*at) < PROPOSE_AGAIN);
+        if !held {
+            return;
+        }
         let heard =
             |id: &NodeId| matches!(live.heard.get(id), Some(recovery::Heard::Alive | recovery::Heard::Sick));
         let unheard: BTreeSet<NodeId> = ledger.nodes.keys().filter(|id| !heard(id)).copied().collect();
-        self.lost_proposed.retain(|_, at| now.since(*at) < PROPOSE_AGAIN);
         for loss in self.lost.losses(now, &unheard) {
             if self.lost_proposed.insert(loss.epoch, now).is_some() {
                 continue;

@@ -302,9 +302,6 @@ impl Node {
             self.cut(now, cut::Event::Tick);
             self.account(now);
             self.ask_keys(now);
-            if self.leader.is_some() {
-                self.hear_vitals();
-            }
         }
         self.p.instances.tick(now);
         self.look = true;

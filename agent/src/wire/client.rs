@@ -95,6 +95,20 @@ impl Peers {
         Ok((channel, made))
     }
 
+    /// Which channel to this address is kept, if any.
+    #[must_use]
+    pub fn newest(&self, address: &str) -> Option<Made> {
+        self.kept().channels.get(address).map(|known| known.made)
+    }
+
+    /// As `forget`, unless that channel was given up for another already.
+    pub fn forget_made(&self, address: &str, made: Made) {
+        let mut kept = self.kept();
+        if kept.channels.get(address).is_some_and(|known| known.made == made) {
+            kept.channels.remove(address);
+        }
+    }
+
     /// Drops the channel, so that the next use dials anew: its connection is stuck, or the address moved.
     pub fn forget(&self, address: &str) {
         self.kept().channels.remove(address);
@@ -138,5 +152,17 @@ mod tests {
         let kept = peers.kept();
         assert_eq!(kept.channels.len(), PEER_CHANNELS);
         assert!(kept.channels.contains_key(&address(0)) && !kept.channels.contains_key(&address(1)));
+    }
+
+    #[tokio::test]
+    async fn only_the_channel_that_is_meant_is_forgotten() {
+        let (peers, address) = (Peers::new(None), "127.0.0.1:10000");
+        let (_, first) = peers.made_channel(address).unwrap();
+        peers.forget(address);
+        let (_, second) = peers.made_channel(address).unwrap();
+        peers.forget_made(address, first);
+        assert_eq!(peers.newest(address), Some(second));
+        peers.forget_made(address, second);
+        assert_eq!(peers.newest(address), None);
     }
 }

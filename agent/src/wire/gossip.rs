@@ -143,15 +143,15 @@ pub fn dial(peers: Arc<Peers>, ear: Arc<dyn Ear>, peer: NodeId, address: String)
 /// What became of one attempt to keep a stream.
 #[derive(PartialEq, Eq)]
 enum End {
-    /// It stood for a while.
+    /// It stood, however briefly.
     Opened,
-    Refused,
+    Failed,
     TimedOut,
 }
 
 /// One stream from its opening to its end.
 async fn once(peers: &Peers, ear: &Arc<dyn Ear>, peer: NodeId, address: &str, patience: Duration) -> End {
-    let Ok(channel) = peers.channel(address) else { return End::Refused };
+    let Ok((channel, made)) = peers.made_channel(address) else { return End::Failed };
     let (into, queued) = mpsc::channel(OUTBOX);
     let mut writer = Writer::default();
     let outbound = ReceiverStream::new(queued).filter_map(move |outgoing| {
@@ -163,10 +163,10 @@ async fn once(peers: &Peers, ear: &Arc<dyn Ear>, peer: NodeId, address: &str, pa
     let mut client = client(channel);
     let mut inbound = match tokio::time::timeout(patience, client.gossip(outbound)).await {
         Ok(Ok(answer)) => answer.into_inner(),
-        Ok(Err(_)) => return End::Refused,
+        Ok(Err(_)) => return End::Failed,
         Err(_) => {
             // The connection may be one that the network forgot.
-            peers.forget(address);
+            peers.forget_made(address, made);
             return End::TimedOut;
         }
     };

@@ -8,9 +8,10 @@ use super::{
     peer::{PeerError, client},
     peer_server::Refused,
 };
+use crate::limits::CONNECT_TIMEOUT;
 use cluster_core::ids::{ClusterId, NodeId};
 use futures::{Stream, StreamExt as _, future::BoxFuture, stream::BoxStream};
-use holdfast_proto::internal as pb;
+use holdfast_proto::internal::{self as pb, raft_stream_response::Answer as Wire};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -28,8 +29,8 @@ use tonic::Status;
 const OUTBOX: usize = 16;
 /// Questions of one stream that are answered at once; more wait.
 const ANSWERED_AT_ONCE: usize = 32;
-/// Opening a stream is given up after this, and the connection with it.
-const OPEN_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Voters that streams are kept to; beyond it all are closed, and opened again where they are used.
+const LINES_MAX: usize = 16;
 const PATIENCE: Patience = Patience { silent: Duration::from_secs(2), idle: Duration::from_secs(10) };
 
 #[derive(Clone, Copy)]
@@ -69,8 +70,10 @@ type Answers = BoxStream<'static, Result<pb::RaftStreamResponse, Status>>;
 /// How streams come to be; the tests join both ends without a wire.
 trait Opens: Send + Sync + 'static {
     fn open<'a>(&'a self, address: &'a str, questions: Questions) -> BoxFuture<'a, Option<(Answers, Made)>>;
-    /// Whether the connection of that stream was given up for another.
-    fn is_replaced(&self, address: &str, made: Made) -> bool;
+    /// Whether the connection of that stream is still the one to use.
+    fn is_newest(&self, address: &str, made: Made) -> bool;
+    /// The connection delivers nothing: the next stream is to have another.
+    fn give_up(&self, address: &str, made: Made);
 }
 
 impl Opens for Peers {
@@ -78,17 +81,22 @@ impl Opens for Peers {
         Box::pin(async move {
             let (channel, made) = self.made_channel(address).ok()?;
             let mut client = client(channel);
-            let Ok(opened) = tokio::time::timeout(OPEN_TIMEOUT, client.raft_stream(questions)).await else {
-                // The connection may be one that the network forgot.
-                self.forget(address);
+            // As long as a connection may take to come about: one that is slow isn't begun anew.
+            let Ok(opened) = tokio::time::timeout(CONNECT_TIMEOUT, client.raft_stream(questions)).await
+            else {
+                self.give_up(address, made);
                 return None;
             };
             Some((opened.ok()?.into_inner().boxed(), made))
         })
     }
 
-    fn is_replaced(&self, address: &str, made: Made) -> bool {
-        self.made_channel(address).is_ok_and(|(_, newest)| newest != made)
+    fn is_newest(&self, address: &str, made: Made) -> bool {
+        self.newest(address) == Some(made)
+    }
+
+    fn give_up(&self, address: &str, made: Made) {
+        self.forget_made(address, made);
     }
 }
 
@@ -124,6 +132,9 @@ impl Lines {
     fn line(&self, to: NodeId, address: &str) -> mpsc::Sender<Asked> {
         let mut lines = self.lines.lock().expect("no holder of this lock panics");
         if lines.get(&to).is_none_or(|line| line.address != address) {
+            if lines.len() >= LINES_MAX {
+                lines.clear();
+            }
             let (questions, asked) = mpsc::channel(OUTBOX);
             let task = tokio::spawn(keep(self.opens.clone(), self.patience, address.to_owned(), asked));
             let line = Line { address: address.to_owned(), questions, _task: AbortOnDropHandle::new(task) };
@@ -165,9 +176,16 @@ async fn talk(
         tokio::select! {
             next = asked.recv() => {
                 let next = next?;
+                // It waited here for longer than its asker did.
+                if next.answer.is_closed() {
+                    continue;
+                }
                 asked_at = Instant::now();
                 let silent = asked_at - *unanswered_since.get_or_insert(asked_at);
-                if silent > patience.silent || opens.is_replaced(address, made) {
+                if silent > patience.silent {
+                    opens.give_up(address, made);
+                }
+                if !opens.is_newest(address, made) {
                     return Some(next);
                 }
                 // Those whose time is over are asked again by consensus.
@@ -234,19 +252,20 @@ fn question_from_wire(
 }
 
 fn answer_to_wire(number: u64, answer: Result<Vec<u8>, Refused>) -> pb::RaftStreamResponse {
-    let (payload, refused, unavailable) = match answer {
-        Ok(payload) => (payload, String::new(), false),
-        Err(Refused::Unavailable(why)) => (Vec::new(), why, true),
-        Err(refused @ (Refused::No(_) | Refused::Taken(_))) => (Vec::new(), refused.to_string(), false),
+    let answer = match answer {
+        Ok(payload) => Wire::Payload(payload),
+        Err(Refused::Unavailable(why)) => Wire::Unavailable(why),
+        Err(refused @ (Refused::No(_) | Refused::Taken(_))) => Wire::Refused(refused.to_string()),
     };
-    pb::RaftStreamResponse { number, payload, refused, unavailable }
+    pb::RaftStreamResponse { number, answer: Some(answer) }
 }
 
 fn answer_from_wire(message: pb::RaftStreamResponse) -> Answer {
-    match (message.refused.is_empty(), message.unavailable) {
-        (true, _) => Ok(message.payload),
-        (false, true) => Err(PeerError::Unreachable(message.refused)),
-        (false, false) => Err(PeerError::Refused(message.refused)),
+    match message.answer {
+        Some(Wire::Payload(payload)) => Ok(payload),
+        Some(Wire::Unavailable(why)) => Err(PeerError::Unreachable(why)),
+        Some(Wire::Refused(why)) => Err(PeerError::Refused(why)),
+        None => Err(PeerError::Refused("its answer says nothing".into())),
     }
 }
 
@@ -281,8 +300,12 @@ mod tests {
             Box::pin(std::future::ready((!self.refuses).then_some(opened)))
         }
 
-        fn is_replaced(&self, _: &str, made: Made) -> bool {
-            made != Made::numbered(self.connection.load(Ordering::Relaxed))
+        fn is_newest(&self, _: &str, made: Made) -> bool {
+            made == Made::numbered(self.connection.load(Ordering::Relaxed))
+        }
+
+        fn give_up(&self, _: &str, _: Made) {
+            self.connection.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -296,9 +319,14 @@ mod tests {
         let opens = Arc::new(Loop::default());
         let lines = Lines::over(opens.clone(), PATIENCE);
         let told = [1_u64, 2].map(u64::to_le_bytes).concat();
+        let pending = lines.ask("h2:7400", question(3, 0), SOON);
         let asked = [(1, 40), (2, 20), (9, 10), (1, 0)]
             .map(|(kind, bytes)| lines.ask("h2:7400", question(kind, bytes), SOON));
-        let answered = futures::future::join_all(asked).await;
+        let answered = tokio::select! {
+            biased;
+            never = pending => panic!("{never:?}"),
+            answered = futures::future::join_all(asked) => answered,
+        };
         assert_eq!(answered[0], Ok(told.clone()), "who asks whom is known after the first question, too");
         assert_eq!(answered[1], Err(PeerError::Unreachable("not yet".into())));
         assert_eq!(answered[2], Err(PeerError::Refused("never".into())));

@@ -39,14 +39,6 @@ pub struct Found {
     pub looks: u32,
 }
 
-impl Found {
-    /// A keeper costs a datagram and is asked as often as ever.
-    #[must_use]
-    pub fn patience(&self) -> u32 {
-        if self.without_keeper { patience(self.looks) } else { 1 }
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct Link {
     pub edge: Edge,
@@ -133,10 +125,23 @@ impl Link {
         self.wanted && !self.edge.is_open() && self.dialled.is_none()
     }
 
-    /// Over an edge that never stood others hear the peer, or nobody can.
+    /// By how much the next inquiry waits longer. Over an edge that never stood others hear the peer, or nobody can.
     #[must_use]
     pub fn patience(&self) -> u32 {
         if self.edge.heard_at().is_none() { patience(self.cleared) } else { 1 }
+    }
+
+    /// The same for the next look at a peer in trouble. A keeper costs a datagram, and is asked as often as ever.
+    #[must_use]
+    pub fn look_patience(&self) -> u32 {
+        let found = self.found.as_ref().filter(|found| found.without_keeper);
+        found.filter(|_| self.edge.heard_at().is_none()).map_or(1, |found| patience(found.looks))
+    }
+
+    /// Its host answers others, or here in another way than by this link.
+    #[must_use]
+    pub fn is_bad(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.trouble == Trouble::LinkBad)
     }
 
     /// Whether this end dials, and no stream stands yet.

@@ -1,7 +1,7 @@
 //! Rules that one machine keeps by itself, where the lab's hosts would make up for each other.
 
 use super::{lab::*, *};
-use crate::timing::LAN;
+use crate::{ids::ViewEpoch, timing::LAN};
 use edge::Edge;
 
 fn at(ms: u64) -> Instant {
@@ -173,7 +173,7 @@ fn nobody_is_called_silent_whom_this_agent_does_not_watch() {
     let mut members = Membership::new(record(0, 1, 1), LAN, at(0), 1);
     let mut effects = Vec::new();
     let member = |host| ViewMember::of(&record(host, 1, 1), crate::ledger::NodeState::Alive);
-    let view = View { epoch: crate::ids::ViewEpoch(1), members: (0..40).map(member).collect() };
+    let view = View { epoch: ViewEpoch(1), members: (0..40).map(member).collect() };
     members.step(at(0), Event::View(Arc::new(Roll::of(&view))), &mut effects);
     let stranger =
         (1..40).map(id).find(|n| members.silence(at(0), *n).is_none()).expect("not all are watched");

@@ -67,8 +67,7 @@ impl Membership {
     /// Looks at a host whose agent is in trouble; opens an inquiry once it, too, is silent.
     fn watch_host(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
         let (link, every) = (&self.links[&peer], self.timing.heartbeat / 2);
-        let patience = link.found.as_ref().map_or(1, Found::patience);
-        let silent_after = self.timing.suspect_floor.max(every * patience * 2);
+        let silent_after = self.timing.suspect_floor.max(every * link.look_patience() * 3 / 2);
         if link.sign_at.is_none_or(|at| now.since(at) >= silent_after) {
             self.begin(now, peer, effects);
         } else {
@@ -80,8 +79,7 @@ impl Membership {
         let (nonce, probe_every) = (self.rng.next(), self.timing.probe_every);
         let Some(address) = self.address(peer) else { return };
         let link = self.links.get_mut(&peer).expect("it is looked at");
-        let patience = link.found.as_ref().map_or(1, Found::patience);
-        (link.watch_nonce, link.watch_at) = (nonce, now + every * patience);
+        (link.watch_nonce, link.watch_at) = (nonce, now + every * link.look_patience());
         if let Some(found) = link.found.as_mut().filter(|found| found.without_keeper) {
             found.looks += 1;
             effects.push(Effect::Dial { peer, address: address.clone() });
@@ -342,12 +340,12 @@ impl Membership {
         }
     }
 
-    /// Who doesn't watch the subject, or is starved itself, has nothing to say.
+    /// Who doesn't watch the subject, never heard it, or is starved itself, has nothing to say.
     pub(super) fn polled(&mut self, now: Instant, by: NodeId, subject: NodeId, effects: &mut Vec<Effect>) {
         if self.health.is_bad() || self.health.in_grace(now) {
             return;
         }
-        if let Some(link) = self.links.get(&subject).filter(|l| l.wanted) {
+        if let Some(link) = self.links.get(&subject).filter(|l| l.wanted && l.edge.heard_at().is_some()) {
             let floor = self.timing.suspect_floor;
             let hears = link.hears(now, floor) || link.sign_at.is_some_and(|at| now.since(at) < floor);
             effects.push(Effect::AnswerPoll { to: by, subject, hears });
@@ -365,7 +363,9 @@ impl Membership {
     pub fn report(&self, now: Instant) -> Report {
         let roll = self.table.roll();
         let mute = self.health.is_bad() || self.leaving;
-        let findings = self.links.iter().filter(|(peer, l)| !mute && l.wanted && roll.lives(**peer));
+        // Of a link that never was nothing is known to be bad.
+        let told = |l: &Link| l.wanted && (l.edge.heard_at().is_some() || !l.is_bad());
+        let findings = self.links.iter().filter(|(peer, l)| !mute && told(l) && roll.lives(**peer));
         Report {
             observer: self.me.node,
             view: self.table.view(),

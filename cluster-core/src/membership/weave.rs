@@ -68,7 +68,7 @@ impl Membership {
         for peer in targets {
             let link = self.links.entry(peer).or_insert_with(|| Link::new(now, &self.timing));
             if !link.wanted {
-                (link.wanted, link.delivered, link.retire_at) = (true, false, None);
+                (link.wanted, link.delivered, link.retire_at, link.cleared) = (true, false, None, 0);
                 link.dial_at = if self.me.node < peer { now } else { now + DIAL_AFTER };
                 if link.edge.wanted(now, &self.timing) {
                     silent.push(peer);
@@ -169,6 +169,7 @@ impl Membership {
                     // It refuted, or began anew: what was found is of the past.
                     if link.edge.is_of_another(session) {
                         link.edge.reborn(now, &self.timing);
+                        link.cleared = 0;
                     } else {
                         link.edge.vouched(now, self.timing.suspect_floor);
                     }

@@ -108,7 +108,8 @@ impl Node {
         }
     }
 
-    /// This voter's account of whom it acknowledged, where no heartbeat carries it to the leader.
+    /// Once a heartbeat: what a leader's rules rest on; and this voter's account of whom it acknowledged, where no heartbeat
+    /// carries it to the leader.
     pub(super) fn account(&mut self, now: Instant) {
         let me = self.p.identity.node;
         let due = now.since(self.accounted_at) >= self.p.timing.heartbeat;
@@ -116,6 +117,9 @@ impl Node {
             return;
         }
         self.accounted_at = now;
+        if self.leader.is_some() {
+            self.hear_vitals();
+        }
         if let Some(leader) = &mut self.leader {
             leader.ack_ages(now, me, self.p.replica.book().ack_ages(now));
             return;
