@@ -3,8 +3,9 @@
 //! Silence alone can't tell loss from death. So the peer's keeper is asked by a burst of datagrams, and its agent over a
 //! fresh connection: at once if its stream ended or nobody else is looked into, else if the keeper doesn't vouch for it
 //! soon, for a handshake costs both more than all heartbeats of a minute, and where everyone is short of time everyone is
-//! silent. If its keeper doesn't answer, some others are asked to try the same from where they are. After a fixed time all
-//! that came is weighed (`weigh`). The same inquiry serves those who ask this agent for help.
+//! silent. If its keeper doesn't answer, some others are asked to try the same from where they are; they, too, try a
+//! connection only if the keeper says nothing soon. After a fixed time all that came is weighed (`weigh`). The same inquiry
+//! serves those who ask this agent for help.
 //!
 //! Not here: when a peer is odd (`edge`), who may help, and what follows from the verdict.
 
@@ -121,6 +122,12 @@ impl Inquiry {
         self.burst(nonce);
     }
 
+    /// It is begun for another agent, with a burst of this nonce.
+    pub fn helps(&mut self, now: Instant, nonce: u64, timing: &Timing) {
+        self.dial_at = Some(now + help_within(timing) / 3);
+        self.burst(nonce);
+    }
+
     /// Another agent asks for what it finds.
     pub fn for_another(&mut self, now: Instant, by: NodeId) {
         if self.askers.len() < ASKERS_MAX && !self.askers.iter().any(|(asker, _)| *asker == by) {
@@ -191,7 +198,7 @@ impl Inquiry {
     pub fn due(&self, timing: &Timing) -> Option<Instant> {
         let help = (self.own && self.wants_help()).then_some(self.began + timing.help_after);
         let verdict = self.own.then_some(self.began + timing.opinion);
-        let dial = self.dial_at.filter(|_| self.own);
+        let dial = self.dial_at.filter(|_| self.own || self.evidence.keeper.is_none());
         let answers = self.askers.iter().map(|(_, asked)| *asked + help_within(timing)).min();
         [help, verdict, dial, answers].into_iter().flatten().min()
     }
@@ -212,8 +219,10 @@ impl Inquiry {
             let hears = heard_at.is_some_and(|at| at + timing.help_after >= asked);
             return Some(Step::Answer { to, opinion: Opinion { keeper, dial, hears } });
         }
+        let dials = self.dial_at.is_some_and(|at| now >= at);
         if !self.own {
-            return None;
+            let unanswered = dials && keeper.is_none() && !self.askers.is_empty();
+            return unanswered.then(|| self.dial());
         }
         let vouched = keeper == Some(AgentState::Up) && self.dial_at.is_some() && !self.evidence.long;
         let certain = vouched || dial == Some(DialOutcome::Answered) || (keeper.is_some() && dial.is_some());
@@ -221,15 +230,19 @@ impl Inquiry {
             self.own = false;
             return Some(Step::Verdict(weigh(&self.evidence)));
         }
-        if self.dial_at.is_some_and(|at| now >= at) {
-            self.dial_at = None;
-            return Some(Step::Dial);
+        if dials {
+            return Some(self.dial());
         }
         if self.wants_help() && now >= self.began + timing.help_after {
             self.help_asked = true;
             return Some(Step::AskHelp);
         }
         None
+    }
+
+    fn dial(&mut self) -> Step {
+        self.dial_at = None;
+        Step::Dial
     }
 }
 

@@ -97,10 +97,13 @@ fn a_keeper_that_vouches_soon_saves_the_connection() {
 fn who_helps_answers_at_once_when_it_knows_and_in_time_when_it_does_not() {
     let mut inquiry = Inquiry::new(Instant::ZERO);
     let at = Instant::from_millis;
-    inquiry.burst(3);
+    inquiry.helps(at(0), 3, &LAN);
     inquiry.for_another(at(0), id(1));
     inquiry.for_another(at(0), id(1));
     inquiry.for_another(at(20), id(2));
+    assert_eq!(inquiry.step(at(49), None, &LAN), None, "the keeper may yet answer");
+    assert_eq!(inquiry.due(&LAN), Some(at(50)));
+    assert_eq!(inquiry.step(at(100), None, &LAN), Some(Step::Dial));
     assert_eq!(inquiry.step(at(100), None, &LAN), None);
     let none = Opinion { keeper: None, dial: None, hears: true };
     assert_eq!(inquiry.step(at(150), Some(at(1)), &LAN), Some(Step::Answer { to: id(1), opinion: none }));
@@ -109,6 +112,17 @@ fn who_helps_answers_at_once_when_it_knows_and_in_time_when_it_does_not() {
     let stalled = Opinion { keeper: Some(AgentState::Stalled), dial: None, hears: false };
     assert_eq!(inquiry.step(at(151), None, &LAN), Some(Step::Answer { to: id(2), opinion: stalled }));
     assert!(inquiry.is_over());
+
+    let mut answered = Inquiry::new(Instant::ZERO);
+    answered.helps(at(0), 4, &LAN);
+    answered.for_another(at(0), id(1));
+    assert!(answered.probe_answered(4, AgentState::Up));
+    assert!(matches!(answered.step(at(20), None, &LAN), Some(Step::Answer { .. })));
+    assert_eq!(
+        (answered.step(at(60), None, &LAN), answered.due(&LAN)),
+        (None, None),
+        "no connection is tried"
+    );
 }
 
 #[test]

@@ -316,10 +316,8 @@ impl Membership {
         if !known {
             let (nonce, every, count) = (self.rng.next(), self.timing.probe_every, help_probes(&self.timing));
             let inquiry = self.inquiries.entry(subject).or_insert_with(|| Inquiry::new(now));
-            inquiry.burst(nonce);
-            let (peer, to) = (subject, address.clone());
-            effects.push(Effect::ProbeBurst { peer, address: to, nonce, count, every });
-            effects.push(Effect::Dial { peer, address });
+            inquiry.helps(now, nonce, &self.timing);
+            effects.push(Effect::ProbeBurst { peer: subject, address, nonce, count, every });
         }
         let inquiry = self.inquiries.get_mut(&subject).expect("it was just made");
         inquiry.for_another(now, by);
