@@ -32,10 +32,10 @@ use tokio::{
 };
 
 /// Between two beats of a quiet feed, and of one whose voter knows no leader. Who leads is told at once when it changes.
-const BEAT_EVERY: Duration = Duration::from_millis(3_000);
+const BEAT_EVERY: Duration = Duration::from_secs(5);
 const LEADERLESS_BEAT_EVERY: Duration = Duration::from_millis(500);
-/// A feed that says nothing for so long is given up.
-const SILENT_FOR: Duration = Duration::from_millis(6_500);
+/// A feed that says nothing for so long is given up. That its voter's host is gone, gossip finds much sooner.
+const SILENT_FOR: Duration = Duration::from_millis(10_500);
 /// A voter without a leader for so long is left for another.
 const LEADERLESS_FOR: Duration = Duration::from_millis(1_500);
 const OPEN_TIMEOUT: Duration = Duration::from_millis(800);
@@ -134,12 +134,19 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Never returns. Does nothing while this agent votes.
+    /// For as long as there is consensus. Does nothing while this agent votes.
     pub async fn run(self) {
-        let (mut left, mut patient) = (None, false);
+        let (mut left, mut patient, mut status) = (None, false, self.consensus.watch());
         loop {
             tokio::time::sleep(TRY_AGAIN).await;
-            let Some(cluster) = self.membership.cluster().filter(|_| !self.votes()) else { continue };
+            status.mark_unchanged();
+            if self.votes() {
+                if status.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let Some(cluster) = self.membership.cluster() else { continue };
             // One that pledged itself is about to hear from consensus, which must find an untouched ledger.
             if !patient && self.membership.was_pledged().await {
                 patient = true;

@@ -26,28 +26,42 @@ pub enum FollowItem {
     },
 }
 
-pub(super) fn follow_to_wire(item: FollowItem) -> Vec<pb::FollowResponse> {
-    use pb::follow_response as f;
-    let wrap = |item| pb::FollowResponse { item: Some(item) };
-    match item {
-        FollowItem::Snapshot(bytes) => {
-            let count = bytes.len().div_ceil(CHUNK);
-            let chunk = |(i, c): (usize, &[u8])| f::Snapshot { chunk: c.to_vec(), last: i + 1 == count };
-            bytes.chunks(CHUNK).enumerate().map(chunk).map(f::Item::Snapshot).map(wrap).collect()
-        }
-        FollowItem::Entry { at, command } => {
-            vec![wrap(f::Item::Entry(f::Entry { term: at.term, index: at.index, command: command.to_vec() }))]
-        }
-        FollowItem::Beat { leader, term, config, voters } => {
-            let voters =
-                voters.into_iter().map(|(node, address)| f::Voter { node: node.0, address }).collect();
-            vec![wrap(f::Item::Beat(f::Beat {
-                leader: leader.map_or(0, |n| n.0),
-                term,
-                config_term: config.term,
-                config_index: config.index,
-                voters,
-            }))]
+/// One stream's writing side. Leaves out of a beat whom the beat before named as well: they are most of it.
+#[derive(Default)]
+pub(super) struct Writer {
+    voters: Vec<(NodeId, String)>,
+}
+
+impl Writer {
+    pub fn write(&mut self, item: FollowItem) -> Vec<pb::FollowResponse> {
+        use pb::follow_response as f;
+        let wrap = |item| pb::FollowResponse { item: Some(item) };
+        match item {
+            FollowItem::Snapshot(bytes) => {
+                let count = bytes.len().div_ceil(CHUNK);
+                let chunk = |(i, c): (usize, &[u8])| f::Snapshot { chunk: c.to_vec(), last: i + 1 == count };
+                bytes.chunks(CHUNK).enumerate().map(chunk).map(f::Item::Snapshot).map(wrap).collect()
+            }
+            FollowItem::Entry { at, command } => {
+                let command = command.to_vec();
+                vec![wrap(f::Item::Entry(f::Entry { term: at.term, index: at.index, command }))]
+            }
+            FollowItem::Beat { leader, term, config, voters } => {
+                let as_before = voters == self.voters;
+                let named = if as_before { &[] } else { voters.as_slice() };
+                let voter =
+                    |(node, address): &(NodeId, String)| f::Voter { node: node.0, address: address.clone() };
+                let beat = f::Beat {
+                    leader: leader.map_or(0, |n| n.0),
+                    term,
+                    config_term: config.term,
+                    config_index: config.index,
+                    voters: named.iter().map(voter).collect(),
+                    voters_as_before: as_before,
+                };
+                self.voters = voters;
+                vec![wrap(f::Item::Beat(beat))]
+            }
         }
     }
 }
@@ -64,33 +78,72 @@ pub async fn followed(
         Ok(answer) => answer?.into_inner(),
         Err(_) => return Err(PeerError::Unreachable("no stream in time".into())),
     };
-    let items = futures::stream::unfold((inbound, Vec::new()), |(mut inbound, mut partial)| async move {
-        loop {
-            let message = inbound.message().await.ok()??;
-            if let Some(item) = follow_from_wire(message, &mut partial) {
-                return Some((item, (inbound, partial)));
+    let items =
+        futures::stream::unfold((inbound, Reader::default()), |(mut inbound, mut reader)| async move {
+            loop {
+                let message = inbound.message().await.ok()??;
+                if let Some(item) = reader.read(message) {
+                    return Some((item, (inbound, reader)));
+                }
             }
-        }
-    });
+        });
     Ok(items.boxed())
 }
 
-fn follow_from_wire(message: pb::FollowResponse, partial: &mut Vec<u8>) -> Option<FollowItem> {
-    use pb::follow_response::Item;
-    match message.item? {
-        Item::Snapshot(s) => {
-            partial.extend_from_slice(&s.chunk);
-            s.last.then(|| FollowItem::Snapshot(Arc::new(core::mem::take(partial))))
+/// Puts together what a `Writer` took apart.
+#[derive(Default)]
+struct Reader {
+    /// Of a snapshot that isn't whole yet.
+    partial: Vec<u8>,
+    voters: Vec<(NodeId, String)>,
+}
+
+impl Reader {
+    fn read(&mut self, message: pb::FollowResponse) -> Option<FollowItem> {
+        use pb::follow_response::Item;
+        match message.item? {
+            Item::Snapshot(s) => {
+                self.partial.extend_from_slice(&s.chunk);
+                s.last.then(|| FollowItem::Snapshot(Arc::new(core::mem::take(&mut self.partial))))
+            }
+            Item::Entry(e) => Some(FollowItem::Entry {
+                at: LogId { term: e.term, index: e.index },
+                command: Arc::new(e.command),
+            }),
+            Item::Beat(b) => {
+                if !b.voters_as_before {
+                    self.voters = b.voters.into_iter().map(|v| (NodeId(v.node), v.address)).collect();
+                }
+                Some(FollowItem::Beat {
+                    leader: (b.leader != 0).then_some(NodeId(b.leader)),
+                    term: b.term,
+                    config: LogId { term: b.config_term, index: b.config_index },
+                    voters: self.voters.clone(),
+                })
+            }
         }
-        Item::Entry(e) => Some(FollowItem::Entry {
-            at: LogId { term: e.term, index: e.index },
-            command: Arc::new(e.command),
-        }),
-        Item::Beat(b) => Some(FollowItem::Beat {
-            leader: (b.leader != 0).then_some(NodeId(b.leader)),
-            term: b.term,
-            config: LogId { term: b.config_term, index: b.config_index },
-            voters: b.voters.into_iter().map(|v| (NodeId(v.node), v.address)).collect(),
-        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(term: u64, voters: &[u64]) -> FollowItem {
+        let voters = voters.iter().map(|id| (NodeId(*id), format!("h{id}:7400"))).collect();
+        FollowItem::Beat { leader: Some(NodeId(1)), term, config: LogId { term: 1, index: 2 }, voters }
+    }
+
+    #[test]
+    fn beats_name_the_voters_once_and_arrive_whole() {
+        let (mut writer, mut reader) = (Writer::default(), Reader::default());
+        let says = [(1, &[1, 2, 3][..], true), (2, &[1, 2, 3], false), (3, &[1, 2], true), (4, &[], true)];
+        for (term, voters, named) in says {
+            let mut written = writer.write(beat(term, voters));
+            let Some(pb::follow_response::Item::Beat(wire)) = &written[0].item else { panic!("a beat") };
+            assert_eq!(!wire.voters_as_before, named);
+            let read = reader.read(written.remove(0)).expect("it is whole");
+            assert_eq!(format!("{read:?}"), format!("{:?}", beat(term, voters)));
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     certificate::shown_names,
     convert::{RenewalAnswer, ages_from_wire, answer_to_wire, renewal_from_wire},
     findings::{SentReport, opinion_to_wire, report_from_wire},
-    following::{FollowItem, follow_to_wire},
+    following::{self, FollowItem},
     gossip::{Ear, accept},
     peer::{
         Meeting, PledgeAnswer, PledgeWord, introduction_to_wire, meeting_from_request, meeting_to_answer,
@@ -225,7 +225,9 @@ impl<H: PeerHandler> pb::peer_service_server::PeerService for Peer<H> {
         request: Request<pb::FollowRequest>,
     ) -> Result<Response<Self::FollowStream>, Status> {
         let items = self.handler.follow(ClusterId(request.into_inner().cluster_id))?;
-        let messages = items.flat_map(|item| futures::stream::iter(follow_to_wire(item).into_iter().map(Ok)));
+        let mut writer = following::Writer::default();
+        let messages =
+            items.flat_map(move |item| futures::stream::iter(writer.write(item).into_iter().map(Ok)));
         Ok(Response::new(Box::pin(messages)))
     }
 
