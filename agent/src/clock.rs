@@ -10,8 +10,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Between two looks at everything that has a time. An idle agent wakes for little else, so what needn't be exact falls
-/// on the same moments: to wake costs more than what is done then.
+/// Between two looks at everything that has a time, while anything is under way. What needn't be exact falls on the same
+/// moments: to wake costs more than what is done then.
 pub const TICK: Duration = Duration::from_millis(50);
 
 fn read(id: ClockId) -> Instant {

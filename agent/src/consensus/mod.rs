@@ -10,9 +10,9 @@ mod error;
 mod log_store;
 mod network;
 mod observed;
+mod pace;
 mod raft_core;
 mod receive;
-mod runtime;
 mod settings;
 mod state_machine;
 mod status;
@@ -133,7 +133,9 @@ impl Consensus {
         let (config, store) = (Arc::new(settings.config()?), settings.store.clone());
         let network = Network { me: settings.node.0, transport };
         let tasks = TaskTracker::new();
-        let core = Core::new(Parts { config, network, store, machine, observer, begun }, tasks.clone());
+        let timings = settings.timings;
+        let parts = Parts { config, timings, network, store, machine, observer, begun };
+        let core = Core::new(parts, tasks.clone());
         if goes_on {
             core.running().await?;
         }

@@ -9,8 +9,9 @@ use super::{
     error::ConsensusError,
     log_store::LogStore,
     network::Network,
+    pace::{self, Heard},
     receive::{Receiver, stopped},
-    settings::Store,
+    settings::{Store, Timings},
     state_machine::StateMachine,
     status::{self, Role, Status},
     store::open_store,
@@ -29,6 +30,7 @@ pub type Begun = Box<dyn FnOnce() -> BoxFuture<'static, Result<(), StorageError>
 /// What a core is started with, once.
 pub(crate) struct Parts {
     pub(crate) config: Arc<openraft::Config>,
+    pub(crate) timings: Timings,
     pub(crate) network: Network,
     pub(crate) store: Store,
     pub(crate) machine: Box<dyn Machine>,
@@ -98,7 +100,7 @@ impl Core {
     }
 
     async fn start_with(&self, parts: Parts) -> Result<Running, ConsensusError> {
-        let Parts { config, network, store, machine, observer, begun } = parts;
+        let Parts { config, timings, network, store, machine, observer, begun } = parts;
         let opened = tokio::task::spawn_blocking(move || open_store(&store, machine, observer)).await;
         let (log, file, machine) = opened.map_err(|error| stopped(&error))??;
         // Before anybody can be answered on the ground of this log.
@@ -119,7 +121,9 @@ impl Core {
             // In order or by a panic: whoever waits for a status must learn that, too.
             end_of(&told, "its core has ended".to_owned());
         });
-        let receiver = Receiver::new(raft.clone());
+        let heard = Arc::new(Heard::default());
+        self.tasks.spawn(pace::keep(raft.clone(), heard.clone(), timings));
+        let receiver = Receiver::new(raft.clone(), heard);
         Ok(Running { raft, receiver, log, file })
     }
 

@@ -4,13 +4,21 @@ use super::{
     RaftRpc,
     codec::{decode, encode_brief},
     error::ConsensusError,
+    pace::Heard,
     state_machine::StateMachine,
     types::{Command, SnapshotMeta, Types, Vote},
 };
 use crate::storage::snapshot::SNAPSHOT_BYTES;
-use openraft::{Raft, errors::RaftError, raft::SnapshotResponse};
+use openraft::{
+    Raft,
+    errors::RaftError,
+    raft::{AppendEntriesResponse, SnapshotResponse},
+};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 /// A piece of a snapshot, with all that tells one snapshot from another.
 #[derive(Serialize, Deserialize)]
@@ -40,18 +48,27 @@ struct Unfinished {
 
 pub(crate) struct Receiver {
     raft: Raft<Types, StateMachine>,
+    heard: Arc<Heard>,
     unfinished: Mutex<Unfinished>,
 }
 
 impl Receiver {
-    pub(crate) fn new(raft: Raft<Types, StateMachine>) -> Self {
-        Self { raft, unfinished: Mutex::default() }
+    pub(crate) fn new(raft: Raft<Types, StateMachine>, heard: Arc<Heard>) -> Self {
+        Self { raft, heard, unfinished: Mutex::default() }
     }
 
     pub(crate) async fn handle(&self, kind: RaftRpc, payload: &[u8]) -> Result<Vec<u8>, ConsensusError> {
         let raft = &self.raft;
         match kind {
-            RaftRpc::Append => answer(raft.append_entries(decode("append request", payload)?).await),
+            RaftRpc::Append => {
+                // The leader's lease here counts from its arrival; the answer waits for the disk.
+                let arrived = Instant::now();
+                let reply = raft.append_entries(decode("append request", payload)?).await;
+                if !matches!(reply, Err(_) | Ok(AppendEntriesResponse::HigherVote(_))) {
+                    self.heard.at(arrived);
+                }
+                answer(reply)
+            }
             RaftRpc::Vote => answer(raft.vote(decode("vote request", payload)?).await),
             RaftRpc::PreVote => answer(raft.pre_vote(decode("pre-vote request", payload)?).await),
             RaftRpc::TransferLeader => {

@@ -1,7 +1,6 @@
 //! How a voter keeps time, where it stores, and when it compacts; and the limits of consensus, all by name.
 
 use super::error::ConsensusError;
-use crate::clock::TICK;
 use cluster_core::ids::NodeId;
 use openraft::SnapshotPolicy;
 use std::{path::PathBuf, time::Duration};
@@ -90,9 +89,8 @@ impl Settings {
         let Timings { heartbeat, election_min, election_max } = self.timings;
         let config = openraft::Config {
             cluster_name: "holdfast".to_owned(),
-            // It goes out with the first tick after that, which a whole number of ticks would miss half the time. This is
-            // also how long a heartbeat's answer is waited for.
-            heartbeat_interval: ms(heartbeat.saturating_sub(TICK / 4)),
+            // How long a heartbeat's answer is waited for; `pace` keeps the interval.
+            heartbeat_interval: ms(heartbeat),
             election_timeout_min: ms(election_min),
             election_timeout_max: ms(election_max),
             enable_pre_vote: Some(true),

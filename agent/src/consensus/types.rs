@@ -1,6 +1,5 @@
 //! What openraft is told about our types, and the way between its ids and ours. Seen inside `consensus` only.
 
-use super::runtime::Runtime;
 use cluster_core::ids::{LogId, NodeId};
 use openraft::{BasicNode, RaftTypeConfig, impls::leader_id_std, vote::RaftLeaderId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -15,7 +14,6 @@ openraft::declare_raft_types!(
         Node = BasicNode,
         Term = u64,
         LeaderId = leader_id_std::LeaderId<u64, u64>,
-        AsyncRuntime = Runtime,
 );
 
 pub(crate) type CommittedLeader = <<Types as RaftTypeConfig>::LeaderId as RaftLeaderId>::Committed;

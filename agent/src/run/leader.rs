@@ -28,6 +28,8 @@ use tokio::sync::mpsc;
 const PROMISE_TIMEOUT: Duration = Duration::from_millis(400);
 /// Between two looks for nodes that died or left a day ago.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks at everything while nothing is under way and nothing changes: a look costs as much as there are nodes.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// Between two looks of a new leader whether a majority has answered it.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(10);
 /// A quorum that takes longer to confirm a leader confirms nothing that it saw before.
@@ -56,6 +58,8 @@ pub struct Leader {
     lost_proposed: BTreeMap<LeaseEpoch, Instant>,
     /// When to look again for nodes that are gone for good.
     forget_due: Instant,
+    /// When to look at everything again though nothing changed.
+    pub look_due: Instant,
 }
 
 impl Leader {
@@ -79,6 +83,7 @@ impl Leader {
             lost: Lost::new(now, lease, voters),
             lost_proposed: BTreeMap::new(),
             forget_due: now,
+            look_due: now,
             office,
         };
         this.announce();
@@ -140,8 +145,24 @@ impl Leader {
         self.recover(now, ledger, live, recovery::Input::Promise { voter, epoch, remaining });
     }
 
-    /// Looks at everything anew: after each change of the ledger, and at each tick.
+    /// Whether anything is under way that waits for time to pass.
+    #[must_use]
+    pub fn is_busy(&self, ledger: &Ledger) -> bool {
+        self.recovery.is_busy() || self.alerting.is_busy(ledger)
+    }
+
+    /// Time went by.
+    pub fn tick(&mut self, now: Instant, ledger: &Ledger, live: &LiveView) {
+        if now >= self.look_due || self.is_busy(ledger) {
+            self.look(now, ledger, live);
+        } else {
+            self.end_lost_leases(now, ledger, live);
+        }
+    }
+
+    /// Looks at everything anew: after each change of the ledger or of who is heard, and now and then.
     pub fn look(&mut self, now: Instant, ledger: &Ledger, live: &LiveView) {
+        self.look_due = now + LOOK_EVERY;
         self.end_lost_leases(now, ledger, live);
         self.forget_gone_nodes(now, ledger);
         self.recover(now, ledger, live, recovery::Input::Tick);

@@ -1,4 +1,4 @@
-//! The picture of the present that the rest of the agent reads, drawn anew 4 to 40 times a second.
+//! The picture of the present that the rest of the agent reads, drawn anew 2 to 40 times a second.
 
 use super::{follow::Heard, leader::Leader, replica::Replica};
 use crate::{

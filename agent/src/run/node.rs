@@ -38,19 +38,21 @@ use cluster_core::{
     cut::{self, Cut},
     ids::{BootId, LogId, NodeId},
     ledger::{AgentState, Event, Ledger, NodeProfile, Settings},
-    membership::{self, DialOutcome, MemberRecord, Membership, Opinion, Trouble, tick_every},
+    membership::{self, DialOutcome, MemberRecord, Membership, Opinion, Trouble},
     recovery::{self, LiveView},
     time::Instant,
     timing::Timing,
 };
 use edges::Edges;
 use opinion::Askers;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use view::{Adopted, JOINERS_WAIT, News};
 
 /// Later than this behind its time, the loop was kept from hearing others.
 const LATE: Duration = Duration::from_millis(80);
+/// The longest rest: the keeper is told in time that this loop turns.
+const REST_MAX: Duration = Duration::from_millis(250);
 /// A `NodeUp` without an answer is proposed again after this.
 const JOIN_AGAIN: Duration = Duration::from_secs(2);
 /// One that was refused for now, after this.
@@ -113,6 +115,8 @@ pub struct Node {
     adopt_at: Option<Instant>,
     seen_agents: Option<(Duration, BTreeMap<NodeId, AgentState>)>,
     joining: Option<Instant>,
+    /// The ledger has this node as it is.
+    in_order: bool,
     /// Whether the newest `NodeUp` was answered, however.
     answered: bool,
     join_refused: Option<String>,
@@ -122,12 +126,17 @@ pub struct Node {
     removed: bool,
     leaving: bool,
     ticked_at: Instant,
-    members_due: Instant,
+    /// When the next tick is due, as things stood after the last input.
+    tick_at: Instant,
+    /// This loop turns again by then, if nothing keeps it.
+    wakes_by: Instant,
+    /// Who leads, by consensus and by the voter that is followed.
+    led_by: [Option<NodeId>; 2],
     accounted_at: Instant,
     ask_keys_at: Instant,
     keys_asked: BTreeMap<NodeId, gossip::AskedKey>,
     profile: NodeProfile,
-    /// The leader's machines are to look anew: the ledger changed, or a tick went by.
+    /// The leader's machines are to look anew: the ledger changed, or who is heard.
     look: bool,
     /// Something happened that the picture of the present doesn't show yet; and something of who leads or votes.
     news: bool,
@@ -140,9 +149,9 @@ pub struct Node {
 impl Node {
     pub fn new(p: Parts) -> Self {
         let now = clock::raw();
-        let mut members = Membership::new(p.record.clone(), p.timing, now, rand::random());
+        let mut members = Membership::new(p.record.clone(), p.timing, now, rand::random()).sparse();
         members.step(now, membership::Event::Seeds(p.seeds.clone()), &mut Vec::new());
-        let cut = Cut::new(p.identity.node, p.timing, now);
+        let cut = Cut::new(p.identity.node, p.timing, now).sparse();
         // Gossip tells of others; that this agent is here, it knows.
         let heard = BTreeMap::from([(p.identity.node, recovery::Heard::Alive)]);
         let heard = LiveView { heard, ..LiveView::default() };
@@ -169,13 +178,16 @@ impl Node {
             adopt_at: None,
             seen_agents: None,
             joining: None,
+            in_order: false,
             answered: false,
             join_refused: None,
             refused: None,
             removed: false,
             leaving: false,
             ticked_at: now,
-            members_due: now,
+            tick_at: now,
+            wakes_by: now + TICK,
+            led_by: [None; 2],
             accounted_at: now,
             ask_keys_at: now,
             keys_asked: BTreeMap::new(),
@@ -194,18 +206,17 @@ impl Node {
         mut guards: mpsc::Receiver<GuardEvent>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), String> {
-        let first = tokio::time::Instant::now() + clock::until_tick(Duration::ZERO);
-        let mut tick = tokio::time::interval_at(first, TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut time = pin!(tokio::time::sleep(clock::until_tick(Duration::ZERO)));
         let mut applied = self.p.replica.applied();
         let mut status = self.p.consensus.watch();
+        let mut heard = self.p.heard.clone();
         let mut batch = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 _ = stop.changed() => return Ok(()),
                 // Before the rest: whatever is going on, heartbeats must go out.
-                _ = tick.tick() => self.tick(),
+                () = time.as_mut() => {}
                 Some(event) = guards.recv() => self.p.instances.guard(clock::raw(), event),
                 count = inputs.recv_many(&mut batch, LOOP_QUEUE) => {
                     if count == 0 {
@@ -225,8 +236,18 @@ impl Node {
                 }
                 // What ends it shows in the status, below.
                 _ = status.changed() => {}
+                Ok(()) = heard.changed() => {}
+            }
+            let now = clock::raw();
+            if self.is_tick(now) {
+                self.tick(now);
             }
             self.settle();
+            let wake = tokio::time::Instant::now() + self.rest();
+            // A later one is found out when the earlier comes: that spares the timer a change at each input.
+            if time.is_elapsed() || wake + TICK / 2 < time.deadline() {
+                time.as_mut().reset(wake);
+            }
             let stopped = self.p.consensus.status();
             if stopped.role == consensus::Role::Stopped {
                 let why = stopped.failure.as_deref().unwrap_or("for a reason it didn't say");
@@ -287,24 +308,55 @@ impl Node {
         None
     }
 
-    fn tick(&mut self) {
-        self.p.pulse.beat();
+    /// Whether a tick is due; or will be so soon that this agent, which something else woke, needn't wake once more for it.
+    fn is_tick(&self, now: Instant) -> bool {
+        now >= self.tick_at || (now + TICK >= self.tick_at && now.since(self.ticked_at) >= TICK * 3 / 4)
+    }
+
+    /// How long this loop may wait for something to come.
+    fn rest(&mut self) -> Duration {
         let now = clock::raw();
-        let behind = now.since(self.ticked_at).saturating_sub(TICK);
+        self.tick_at = self.next_tick();
+        // The nearest of the moments that all timers here fall on: the first one after it would double the wait.
+        let rest = clock::until_tick(self.tick_at.since(now).saturating_sub(TICK / 4));
+        self.wakes_by = now + rest;
+        rest
+    }
+
+    /// When to look at the time again though nothing comes.
+    fn next_tick(&self) -> Instant {
+        let soon = self.ticked_at + TICK;
+        if !self.rests() {
+            return soon;
+        }
+        let looks = self.leader.as_ref().map(|leader| leader.look_due);
+        let due = [self.members.next_tick(), self.cut.next_tick()].into_iter().chain(looks).min();
+        due.unwrap_or(soon).clamp(soon, self.ticked_at + REST_MAX)
+    }
+
+    /// Nothing is under way here that waits for time to pass; membership and the cut know their own moments.
+    fn rests(&self) -> bool {
+        let (replica, leads) = (&self.p.replica, self.leader.as_ref());
+        self.in_order
+            && !(self.news || self.urgent || self.leaving || self.p.instances.need_lease())
+            && self.adopt_at.is_none()
+            && self.p.live.borrow().leader.is_some()
+            && leads.is_none_or(|leader| !replica.read(|ledger| leader.is_busy(ledger)))
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.p.pulse.beat();
+        let behind = now.since(self.wakes_by);
         self.ticked_at = now;
         if behind > LATE {
             self.late(now, behind);
         }
-        // The nearest tick, not the first one after: a tick that comes a little early would double the wait.
-        if now + TICK / 2 >= self.members_due {
-            self.members_due = now + tick_every(&self.p.timing);
-            self.gossip(now, membership::Event::Tick);
-            self.cut(now, cut::Event::Tick);
-            self.account(now);
-            self.ask_keys(now);
-        }
+        self.gossip(now, membership::Event::Tick);
+        self.cut(now, cut::Event::Tick);
+        self.account(now);
+        self.ask_keys(now);
         self.p.instances.tick(now);
-        self.look = true;
+        self.lead(|leader, ledger, live| leader.tick(now, ledger, live));
     }
 
     /// What waited was not heard in time: nobody is to blame for that but this agent.
@@ -318,6 +370,8 @@ impl Node {
         let now = clock::raw();
         self.follow_configuration(now);
         self.change_leader(now);
+        let led_by = [self.p.consensus.status().leader, self.p.heard.borrow().leader];
+        self.urgent |= core::mem::replace(&mut self.led_by, led_by) != led_by;
         let index = *self.p.replica.applied().borrow();
         if index != self.seen_index {
             self.seen_index = index;

@@ -60,7 +60,7 @@ pub use user_rules::{RULE_LABELS_MAX, check_rule, check_rule_name};
 
 use crate::{
     ids::NodeId,
-    ledger::{Alert, Body, SecretRef, SendOutcome},
+    ledger::{Alert, Body, Ledger, SecretRef, SendOutcome},
     recovery::View,
     time::{Instant, WallTime},
 };
@@ -101,7 +101,7 @@ enum Change {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The ledger changed, or some 20 to 50 ms went by.
+    /// The ledger changed, or who is heard, or time went by: some 20 to 50 ms while it is busy, else up to half a second.
     Tick,
     /// The voter configuration in force: one set, or both while it is being changed.
     Voters(Vec<BTreeSet<NodeId>>),
@@ -157,6 +157,17 @@ impl Alerting {
         self.outbox.step(now, wall, view.ledger, effects);
         self.keep.step(now, view.ledger, effects);
         self.watchdog.step(now, view.ledger, effects);
+    }
+
+    /// Whether it is in the middle of something, and every tick counts. Users' rules, which are asked once a second, may be
+    /// as late as the next look.
+    #[must_use]
+    pub fn is_busy(&self, ledger: &Ledger) -> bool {
+        !self.proposed.is_empty()
+            || !ledger.messages.is_empty()
+            || self.rules.waits()
+            || self.user_rules.are_asked()
+            || self.pipeline.waits(ledger)
     }
 
     fn alerts(&mut self, now: Instant, wall: WallTime, view: &View<'_>, effects: &mut Vec<Effect>) {

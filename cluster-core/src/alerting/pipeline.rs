@@ -42,9 +42,16 @@ pub struct Pipeline {
     seen: LogId,
     looked: Instant,
     look_again: Instant,
+    /// Something waits to be told.
+    waits: bool,
 }
 
 impl Pipeline {
+    /// Whether something waits to be told, or wasn't looked at yet.
+    pub fn waits(&self, ledger: &Ledger) -> bool {
+        self.waits || ledger.applied != self.seen
+    }
+
     pub fn step(&mut self, now: Instant, wall: WallTime, ledger: &Ledger, effects: &mut Vec<Effect>) {
         let moved = ledger.applied != self.seen && now >= self.looked + LOOK_APART;
         if !moved && now < self.look_again {
@@ -58,16 +65,16 @@ impl Pipeline {
         let groups = groups::groups(ledger, &self.compiled, &mutes, wall);
         self.mute(now, wall, &groups, effects);
         let mut due: BTreeMap<String, Vec<(GroupKey, Telling)>> = BTreeMap::new();
-        let mut waits = false;
+        self.waits = false;
         self.groups.retain(|key, _| groups.contains_key(key));
         for (key, members) in &groups {
             let memory = self.groups.entry(key.clone()).or_default();
             if let Some(telling) = memory.step(now, wall, ledger, key, members) {
                 due.entry(key.channel.clone()).or_default().push((key.clone(), telling));
             }
-            waits |= members.iter().any(|m| m.is_to_tell() || m.standing == Standing::ToEnd);
+            self.waits |= members.iter().any(|m| m.is_to_tell() || m.standing == Standing::ToEnd);
         }
-        self.look_again = now + if waits { LOOK_SOON } else { LOOK_LATER };
+        self.look_again = now + if self.waits { LOOK_SOON } else { LOOK_LATER };
         for (channel, tellings) in due {
             self.queue(now, wall, ledger, &channel, tellings, effects);
         }

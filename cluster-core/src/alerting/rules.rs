@@ -61,6 +61,8 @@ pub struct Rules {
     since: BTreeMap<String, Instant>,
     voters: Vec<BTreeSet<NodeId>>,
     channels: Channels,
+    /// Something holds that becomes an alert if it lasts.
+    waits: bool,
 }
 
 /// What should be known of a condition that holds.
@@ -85,11 +87,16 @@ struct Look<'a> {
     /// Keys of the conditions that hold, whether or not they fire yet.
     holding: BTreeSet<String>,
     drafts: Vec<(String, Draft)>,
+    waits: bool,
 }
 
 impl Rules {
     pub fn voters_are(&mut self, configurations: Vec<BTreeSet<NodeId>>) {
         self.voters = configurations;
+    }
+
+    pub fn waits(&self) -> bool {
+        self.waits
     }
 
     /// What must change: the key of each alert, and the entry that raises or ends it.
@@ -111,6 +118,7 @@ impl Rules {
             brake: brake::state(ledger),
             holding: BTreeSet::new(),
             drafts: Vec::new(),
+            waits: false,
         };
         look.nodes();
         look.agents();
@@ -121,7 +129,7 @@ impl Rules {
         look.unfit();
         look.upkeep();
         look.channels(self.channels.failing(ledger));
-        let Look { holding, drafts, .. } = look;
+        let Look { holding, drafts, waits, .. } = look;
         let mut changes = Vec::new();
         for (key, alert) in firing {
             let ours = alert.valid_until.is_none() && BUILT_IN.contains(&alert.name.as_str());
@@ -137,6 +145,7 @@ impl Rules {
             }
         }
         self.since.retain(|key, _| holding.contains(key));
+        self.waits = waits;
         changes
     }
 }
@@ -160,7 +169,9 @@ impl Look<'_> {
         self.holding.insert(key.to_owned());
         let age = Duration::from_millis(age_ms.unwrap_or_default());
         let since = *self.since.entry(key.to_owned()).or_insert(self.now - age);
-        self.now.since(since) >= wait || age >= wait
+        let held = self.now.since(since) >= wait || age >= wait;
+        self.waits |= !held;
+        held
     }
 
     /// By the ledger's clock, which only moves when something is written: a lower bound.

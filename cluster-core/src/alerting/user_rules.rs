@@ -84,6 +84,11 @@ fn is_of_a_rule(alert: &Alert) -> bool {
 }
 
 impl UserRules {
+    /// Whether a round of questions isn't over.
+    pub fn are_asked(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// What must change: the key of each alert, and the entry that raises or ends it. What can't be used is said once,
     /// in `complaints`.
     pub fn step(

@@ -76,6 +76,10 @@ impl Reports {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
     /// Everyone of whom anybody says anything.
     pub fn subjects(&self) -> impl Iterator<Item = NodeId> {
         self.speakers.keys().copied()

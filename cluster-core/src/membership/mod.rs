@@ -270,7 +270,7 @@ impl Membership {
         }
     }
 
-    /// For a caller that ticks by `next_tick()` alone, as a simulator of thousands does: lateness counts from there.
+    /// For a caller that ticks by `next_tick()` alone, a tick later at most: lateness counts from there.
     #[must_use]
     pub fn sparse(mut self) -> Self {
         self.sparse = true;
@@ -384,7 +384,7 @@ impl Membership {
             self.tell_findings(now, effects);
         }
         if self.sparse {
-            self.health.promise(self.next_tick());
+            self.health.promise(self.next_tick() + tick_every(&self.timing));
         }
     }
 

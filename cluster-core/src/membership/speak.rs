@@ -49,11 +49,11 @@ impl Membership {
         }
     }
 
-    /// The heartbeats that are due.
+    /// The heartbeats that are due, and those that would be a tick later: to wake costs more than to send.
     pub(super) fn beat(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let (heartbeat, phase) = (self.timing.heartbeat, self.phase);
+        let (heartbeat, phase, soon) = (self.timing.heartbeat, self.phase, now + tick_every(&self.timing));
         let mut due = Vec::new();
-        for (&peer, link) in self.links.iter_mut().filter(|(_, l)| l.edge.is_open() && now >= l.beat_at) {
+        for (&peer, link) in self.links.iter_mut().filter(|(_, l)| l.edge.is_open() && soon >= l.beat_at) {
             link.beat_at = next_beat(now, phase + link.phase, heartbeat);
             due.push(peer);
         }

@@ -407,3 +407,24 @@ fn the_same_seed_gives_the_same_trace() {
     };
     assert_eq!(trace(), trace());
 }
+
+#[test]
+fn what_is_nearly_due_goes_with_what_is() {
+    let mut lab = Lab::formed(5, 6);
+    lab.run_to(10_000);
+    let members = &mut lab.hosts[2].members;
+    let beats = |members: &Membership| members.links.values().map(|l| l.beat_at).collect::<BTreeSet<_>>();
+    let first = *beats(members).first().expect("four peers");
+    // A tick before its time, and again a little later.
+    for (early_ms, expected) in [(51, 0), (50, 1), (20, 0)] {
+        let mut effects = Vec::new();
+        members.step(first - Duration::from_millis(early_ms), Event::Tick, &mut effects);
+        let sent = effects.iter().filter(|e| matches!(e, Effect::Send { .. })).count();
+        assert_eq!(sent, expected, "{early_ms} ms before its time");
+    }
+    assert_eq!(
+        *beats(members).last().expect("four peers"),
+        first + LAN.heartbeat,
+        "at its place in the next one"
+    );
+}

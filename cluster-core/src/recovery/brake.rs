@@ -32,10 +32,13 @@ pub fn state(ledger: &Ledger) -> Brake {
     let members: Vec<&Node> = ledger.nodes.values().filter(|n| n.state != NodeState::Left).collect();
     let limit = ALWAYS_MOVED.max(members.len() * MOVED_PERCENT / 100);
     let mut dead: Vec<&Node> = members.iter().copied().filter(|n| n.state == NodeState::Dead).collect();
+    let mut worst = Brake { engaged: false, dead: Vec::new(), losses: 0, limit };
+    if dead.is_empty() {
+        return worst;
+    }
     dead.sort_by_key(|node| node.changed_at);
     let living = members.iter().filter(|node| node.state == NodeState::Alive);
     let spared: BTreeSet<&str> = living.map(|node| node.profile.zone.as_str()).collect();
-    let mut worst = Brake { engaged: false, dead: Vec::new(), losses: 0, limit };
     for (i, first) in dead.iter().enumerate() {
         // Asked at each of the leader's steps: of hundreds that died together, only the first is looked at.
         if dead.len() - i <= worst.losses {

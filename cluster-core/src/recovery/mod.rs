@@ -25,7 +25,7 @@ mod tests_steady;
 
 use crate::{
     ids::{FailureId, Generation, LeaseEpoch, LogId, NodeId},
-    ledger::{Body, Ledger, Subject},
+    ledger::{Body, Ledger, Subject, Workload},
     membership::Vitals,
     time::Instant,
 };
@@ -50,7 +50,7 @@ pub struct Recovery {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The ledger changed, or some 20 to 50 ms went by.
+    /// The ledger changed, or who is heard, or time went by: some 20 to 50 ms while it is busy, else up to half a second.
     Tick,
     /// The voter configuration in force: one set, or both while it is being changed, each of which must then agree.
     Voters(Vec<BTreeSet<NodeId>>),
@@ -158,6 +158,12 @@ impl Recovery {
         self.proposed.retain(|key, _| wanted.contains(key));
     }
 
+    /// Whether it is in the middle of something, and every tick counts.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.proposed.is_empty() || self.promises.are_wanted()
+    }
+
     /// How long until nothing can run under `epoch`, as far as the promises that are here tell. `None`: not known yet.
     #[must_use]
     pub fn safe_in(&self, now: Instant, epoch: LeaseEpoch) -> Option<Duration> {
@@ -169,25 +175,21 @@ impl Recovery {
 /// for the brake isn't that.
 #[must_use]
 pub fn unplaceable(view: &View<'_>) -> Vec<Unplaceable> {
-    let board = Board::of(view.ledger);
-    let braked = brake::state(view.ledger).engaged;
-    let mut found = Vec::new();
-    for (name, workload) in &view.ledger.workloads {
-        for index in 0..workload.spec.replicas {
-            let slot = workload.slots.get(&index);
-            if ladder::need(view.ledger, workload, index) != Need::Place
-                || (braked && slot.is_some_and(ladder::is_move))
-            {
-                continue;
-            }
-            if let Err(why) = placement::choose(view, &board, name, index)
-                && why.busy == 0
-            {
-                found.push(Unplaceable { workload: name.clone(), index, why });
-            }
-        }
+    let ledger = view.ledger;
+    let slots = ledger.workloads.iter().flat_map(|(name, w)| (0..w.spec.replicas).map(move |i| (name, w, i)));
+    let mut to_place = slots.filter(|(_, w, i)| ladder::need(ledger, w, *i) == Need::Place).peekable();
+    // As nearly always.
+    if to_place.peek().is_none() {
+        return Vec::new();
     }
-    found
+    let board = Board::of(ledger);
+    let braked = brake::state(ledger).engaged;
+    let held = |w: &Workload, i: u32| braked && w.slots.get(&i).is_some_and(ladder::is_move);
+    let unplaceable = |(name, _, index): (&String, _, u32)| {
+        let why = placement::choose(view, &board, name, index).err().filter(|why| why.busy == 0)?;
+        Some(Unplaceable { workload: name.clone(), index, why })
+    };
+    to_place.filter(|(_, w, i)| !held(w, *i)).filter_map(unplaceable).collect()
 }
 
 /// One call of `step`: what it looks at, and what it has decided so far.
@@ -264,6 +266,9 @@ impl Round<'_, '_> {
 
     /// In turn, each seeing where those before it go.
     fn place(&mut self, turns: Vec<ladder::Turn>) {
+        if turns.is_empty() {
+            return;
+        }
         let ledger = self.view.ledger;
         let mut board = Board::of(ledger);
         let (under_way, new): (Vec<_>, Vec<_>) = turns

@@ -67,6 +67,10 @@ impl Promises {
         safe
     }
 
+    pub fn are_wanted(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     pub fn safe_at(&self, epoch: LeaseEpoch) -> Option<Instant> {
         self.open.get(&epoch)?.collector.safe_at()
     }

@@ -163,7 +163,7 @@ impl Node {
                     self.changed(&record, before);
                 }
                 Effect::Removed { node } => {
-                    self.news = true;
+                    (self.news, self.look) = (true, true);
                     self.heard.heard.remove(&node);
                     self.heard.sick.remove(&node);
                 }
@@ -251,7 +251,7 @@ impl Node {
     }
 
     pub(super) fn changed(&mut self, record: &MemberRecord, before: Option<MemberState>) {
-        self.news = true;
+        (self.news, self.look) = (true, true);
         let heard = match record.state {
             MemberState::Alive if record.sick.is_some() => Some(recovery::Heard::Sick),
             MemberState::Alive => Some(recovery::Heard::Alive),

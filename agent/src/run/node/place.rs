@@ -65,6 +65,7 @@ impl Node {
         let missing =
             |l: &Ledger| (!l.nodes.get(&me).is_some_and(in_order)).then(|| l.nodes.get(&me).cloned());
         let (founded, missing) = self.p.replica.read(|l| (l.cluster.is_some(), missing(l)));
+        self.in_order = missing.is_none();
         let Some(known) = missing else { return };
         let profile = self.profile.clone();
         if !founded && known.is_none() && self.p.live.borrow().leader.is_none() {

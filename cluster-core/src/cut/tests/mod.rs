@@ -305,3 +305,18 @@ pub fn check(count: u64, script: &str) -> Bench {
 pub fn dead(bench: &Bench) -> BTreeSet<u64> {
     bench.deaths.iter().flatten().map(|v| v.node.0).collect()
 }
+
+#[test]
+fn it_rests_while_nobody_says_anything_and_that_is_no_stall() {
+    let mut bench = Bench::of(5);
+    bench.cut = bench.cut.clone().sparse();
+    bench.step(Event::Tick);
+    assert_eq!(bench.cut.next_tick(), Instant::from_nanos(u64::MAX));
+    bench.now = 60_000;
+    bench.find(node("n2"), node("n3"), Some(Trouble::HostGone));
+    assert_eq!(bench.cut.next_tick(), Instant::from_millis(60_050));
+    assert_eq!(bench.cut.slept, Duration::ZERO);
+    bench.now = 61_050;
+    bench.step(Event::Tick);
+    assert_eq!(bench.cut.slept, ms(1_000), "a tick was due");
+}
