@@ -4,11 +4,17 @@ use cluster_core::{
     ids::BootId,
     time::{Clocks, Instant, WallTime},
 };
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
 use std::{
+    io,
+    os::fd::OwnedFd,
     sync::LazyLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Between two looks at everything that has a time, while anything is under way. What needn't be exact falls on the same
 /// moments: to wake costs more than what is done then.
@@ -54,6 +60,60 @@ fn until_tick_after(now: Duration, wait: Duration) -> Duration {
     wait + Duration::from_nanos(u64::try_from(missing).expect("it is less than a tick"))
 }
 
+/// A timer of the kernel's, for waits that come again and again. tokio's sorts its timers by 64 ms, and wakes once more
+/// for nearly each wait to sort anew; and once more when one is set that comes before all others.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: AsyncFd<OwnedFd>,
+    rings_at: Option<std::time::Instant>,
+}
+
+impl Alarm {
+    /// Within tokio's runtime.
+    ///
+    /// # Errors
+    /// The kernel gives no timer: this process has too many files open.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        // SAFETY: an `OwnedFd` is one open descriptor for as long as it lives.
+        let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) }?;
+        Ok(Self { timer, rings_at: None })
+    }
+
+    /// It rings after `wait` at the latest, and sooner if it was set so: unless that is much later it isn't set anew, since
+    /// whoever is woken for nothing once in a while saves a call at each time.
+    pub fn rings_within(&mut self, wait: Duration) {
+        let at = std::time::Instant::now() + wait;
+        if self.rings_at.is_some_and(|set| set <= at + TICK / 2) {
+            return;
+        }
+        // Nothing would take it off.
+        let wait = wait.max(Duration::from_micros(1));
+        let it_value = Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
+        timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &once)
+            .expect("the descriptor is a timer's, and the time is one");
+        self.rings_at = Some(at);
+    }
+
+    /// May be given up and asked again. Never, if it isn't set.
+    pub async fn rings(&mut self) {
+        loop {
+            let Ok(mut ready) = self.timer.readable().await else { return std::future::pending().await };
+            let mut rung = [0; 8];
+            let read = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut rung)?));
+            if matches!(read, Ok(Ok(_))) {
+                self.rings_at = None;
+                return;
+            }
+        }
+    }
+}
+
 /// The kernel's boot id is missing or malformed.
 #[derive(Debug, thiserror::Error)]
 #[error("/proc/sys/kernel/random/boot_id: {0}; Holdfast needs /proc mounted to tell one boot from the next")]
@@ -82,6 +142,20 @@ mod tests {
         }
         let until = until_tick(TICK);
         assert!(until >= TICK && until < 2 * TICK);
+    }
+
+    #[tokio::test]
+    async fn an_alarm_rings_once_and_at_the_soonest_time_that_it_was_set_to() {
+        let ms = Duration::from_millis;
+        let (mut alarm, began) = (Alarm::new().expect("a timer"), std::time::Instant::now());
+        alarm.rings_within(Duration::from_secs(60));
+        alarm.rings_within(ms(40));
+        alarm.rings_within(ms(60));
+        alarm.rings().await;
+        assert!((ms(40)..ms(60)).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert!(tokio::time::timeout(ms(100), alarm.rings()).await.is_err(), "once");
+        alarm.rings_within(Duration::ZERO);
+        alarm.rings().await;
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! Not here: when to campaign, and what a heartbeat says (openraft's), and campaigning on evidence (`election`).
 
 use super::{settings::Timings, state_machine::StateMachine, types::Types};
-use crate::clock::{self, TICK};
+use crate::clock::{self, Alarm, TICK};
 use openraft::{Raft, ServerState, async_runtime::watch::WatchReceiver};
 use std::{
     sync::{Arc, Mutex},
@@ -53,7 +53,12 @@ fn pace(state: ServerState, led: bool, heard: Option<Duration>, votes: bool, tim
 }
 
 /// Returns when the core has ended.
-pub(crate) async fn keep(raft: Raft<Types, StateMachine>, heard: Arc<Heard>, timings: Timings) {
+pub(crate) async fn keep(
+    raft: Raft<Types, StateMachine>,
+    heard: Arc<Heard>,
+    timings: Timings,
+    mut alarm: Alarm,
+) {
     let mut metrics = raft.server_metrics();
     loop {
         let pace = {
@@ -76,15 +81,12 @@ pub(crate) async fn keep(raft: Raft<Types, StateMachine>, heard: Arc<Heard>, tim
             // Then its leader may be heard again.
             Pace::Run => Some(timings.heartbeat),
         };
-        let time = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(clock::until_tick(wait)).await,
-                None => std::future::pending().await,
-            }
-        };
+        if let Some(wait) = wait {
+            alarm.rings_within(clock::until_tick(wait));
+        }
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { return },
-            () = time => {}
+            () = alarm.rings() => {}
         }
     }
 }

@@ -17,7 +17,10 @@ use super::{
     store::open_store,
     types::Types,
 };
-use crate::storage::{StorageError, log::LogFile};
+use crate::{
+    clock::Alarm,
+    storage::{StorageError, log::LogFile},
+};
 use futures::future::BoxFuture;
 use openraft::{Raft, async_runtime::watch::WatchReceiver};
 use std::sync::{Arc, Mutex};
@@ -105,6 +108,7 @@ impl Core {
         let (log, file, machine) = opened.map_err(|error| stopped(&error))??;
         // Before anybody can be answered on the ground of this log.
         begun().await?;
+        let alarm = Alarm::new().map_err(|error| stopped(&error))?;
         let raft = Raft::new(network.me, config, network, log.clone(), machine).await;
         let raft = raft.map_err(|error| stopped(&error))?;
         let mut metrics = raft.metrics();
@@ -122,7 +126,7 @@ impl Core {
             end_of(&told, "its core has ended".to_owned());
         });
         let heard = Arc::new(Heard::default());
-        self.tasks.spawn(pace::keep(raft.clone(), heard.clone(), timings));
+        self.tasks.spawn(pace::keep(raft.clone(), heard.clone(), timings, alarm));
         let receiver = Receiver::new(raft.clone(), heard);
         Ok(Running { raft, receiver, log, file })
     }

@@ -25,7 +25,7 @@ use super::{
     reporter::{Newest, Reporter},
 };
 use crate::{
-    clock::{self, TICK},
+    clock::{self, Alarm, TICK},
     consensus::{self, Consensus},
     http::Pulse,
     keeper::{self, prober::Prober, secret::Secret},
@@ -45,7 +45,7 @@ use cluster_core::{
 };
 use edges::Edges;
 use opinion::Askers;
-use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use view::{Adopted, JOINERS_WAIT, News};
 
@@ -206,7 +206,8 @@ impl Node {
         mut guards: mpsc::Receiver<GuardEvent>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), String> {
-        let mut time = pin!(tokio::time::sleep(clock::until_tick(Duration::ZERO)));
+        let mut alarm = Alarm::new().map_err(|error| format!("the kernel gives no timer: {error}"))?;
+        alarm.rings_within(clock::until_tick(Duration::ZERO));
         let mut applied = self.p.replica.applied();
         let mut status = self.p.consensus.watch();
         let mut heard = self.p.heard.clone();
@@ -216,7 +217,7 @@ impl Node {
                 biased;
                 _ = stop.changed() => return Ok(()),
                 // Before the rest: whatever is going on, heartbeats must go out.
-                () = time.as_mut() => {}
+                () = alarm.rings() => {}
                 Some(event) = guards.recv() => self.p.instances.guard(clock::raw(), event),
                 count = inputs.recv_many(&mut batch, LOOP_QUEUE) => {
                     if count == 0 {
@@ -243,11 +244,7 @@ impl Node {
                 self.tick(now);
             }
             self.settle();
-            let wake = tokio::time::Instant::now() + self.rest();
-            // A later one is found out when the earlier comes: that spares the timer a change at each input.
-            if time.is_elapsed() || wake + TICK / 2 < time.deadline() {
-                time.as_mut().reset(wake);
-            }
+            alarm.rings_within(self.rest());
             let stopped = self.p.consensus.status();
             if stopped.role == consensus::Role::Stopped {
                 let why = stopped.failure.as_deref().unwrap_or("for a reason it didn't say");
