@@ -4,7 +4,7 @@
 //! Voters take turns by id, a step apart, so that two with the same evidence don't split the vote. A wrong hint does
 //! no harm by itself: the other voters' leases refuse the pre-vote.
 
-use super::{state_machine::StateMachine, types::Types};
+use super::{pace::Heard, state_machine::StateMachine, types::Types};
 use cluster_core::ids::NodeId;
 use openraft::{Raft, async_runtime::watch::WatchReceiver, raft::TransferLeaderRequest};
 use std::time::Duration;
@@ -15,7 +15,7 @@ const TURN: Duration = Duration::from_millis(40);
 const ATTEMPTS: u32 = 8;
 
 /// Returns when there is another leader or term, or the attempts are used up.
-pub(crate) async fn replace(raft: Raft<Types, StateMachine>, me: NodeId, gone: NodeId) {
+pub(crate) async fn replace(raft: Raft<Types, StateMachine>, heard: &Heard, me: NodeId, gone: NodeId) {
     let metrics = raft.metrics().borrow_watched().clone();
     let leads = metrics.vote.is_committed() && metrics.vote.leader_id().voted_for == gone.0;
     let mut others: Vec<u64> = metrics.membership_config.voter_ids().filter(|id| *id != gone.0).collect();
@@ -30,6 +30,7 @@ pub(crate) async fn replace(raft: Raft<Types, StateMachine>, me: NodeId, gone: N
     if raft.handle_transfer_leader(end_lease).await.is_err() {
         return;
     }
+    heard.forget();
     let round = TURN * u32::try_from(others.len()).expect("there are at most seven voters");
     tokio::time::sleep(TURN * u32::try_from(turn).expect("there are at most seven voters")).await;
     for _ in 0..ATTEMPTS {

@@ -265,13 +265,14 @@ impl Consensus {
 
     /// This node has its own evidence that the process of `leader` has ended. Ignored unless it leads.
     pub fn leader_is_gone(&self, leader: NodeId) {
-        let Some(raft) = self.inner.core.get().map(|running| running.raft.clone()) else { return };
+        let Some(running) = self.inner.core.get() else { return };
         if self.inner.electing.swap(true, Ordering::AcqRel) {
             return;
         }
+        let (raft, heard) = (running.raft.clone(), running.heard.clone());
         let inner = self.inner.clone();
         self.inner.tasks.spawn(async move {
-            election::replace(raft, inner.settings.node, leader).await;
+            election::replace(raft, &heard, inner.settings.node, leader).await;
             inner.electing.store(false, Ordering::Release);
         });
     }

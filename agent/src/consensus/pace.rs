@@ -9,22 +9,36 @@ use super::{settings::Timings, state_machine::StateMachine, types::Types};
 use crate::clock::{self, Alarm, TICK};
 use openraft::{Raft, ServerState, async_runtime::watch::WatchReceiver};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// When this voter last accepted a word of its leader.
 #[derive(Debug, Default)]
-pub(crate) struct Heard(Mutex<Option<Instant>>);
+pub(crate) struct Heard {
+    last: Mutex<Option<Instant>>,
+    forgotten: Notify,
+}
 
 impl Heard {
     pub(crate) fn at(&self, at: Instant) {
-        let mut last = self.0.lock().expect("no holder of this lock panics");
+        let mut last = self.lock();
         *last = last.max(Some(at));
     }
 
+    /// Its lease here is to end before its time.
+    pub(crate) fn forget(&self) {
+        *self.lock() = None;
+        self.forgotten.notify_one();
+    }
+
     fn ago(&self) -> Option<Duration> {
-        self.0.lock().expect("no holder of this lock panics").map(|at| at.elapsed())
+        self.lock().map(|at| at.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -87,6 +101,7 @@ pub(crate) async fn keep(
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { return },
             () = alarm.rings() => {}
+            () = heard.forgotten.notified() => {}
         }
     }
 }

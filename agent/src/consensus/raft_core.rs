@@ -44,6 +44,7 @@ pub(crate) struct Parts {
 pub(crate) struct Running {
     pub(crate) raft: Raft<Types, StateMachine>,
     pub(crate) receiver: Receiver,
+    pub(crate) heard: Arc<Heard>,
     pub(crate) log: LogStore,
     file: Option<LogFile>,
 }
@@ -127,8 +128,8 @@ impl Core {
         });
         let heard = Arc::new(Heard::default());
         self.tasks.spawn(pace::keep(raft.clone(), heard.clone(), timings, alarm));
-        let receiver = Receiver::new(raft.clone(), heard);
-        Ok(Running { raft, receiver, log, file })
+        let receiver = Receiver::new(raft.clone(), heard.clone());
+        Ok(Running { raft, receiver, heard, log, file })
     }
 
     /// Returns when it runs no more; then it can't be started again.
