@@ -49,8 +49,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use view::{Adopted, JOINERS_WAIT, News};
 
-/// Later than this behind its time, the loop was kept from hearing others.
-const LATE: Duration = Duration::from_millis(80);
 /// The longest rest: the keeper is told in time that this loop turns.
 const REST_MAX: Duration = Duration::from_millis(250);
 /// A `NodeUp` without an answer is proposed again after this.
@@ -128,8 +126,6 @@ pub struct Node {
     ticked_at: Instant,
     /// When the next tick is due, as things stood after the last input.
     tick_at: Instant,
-    /// This loop turns again by then, if nothing keeps it.
-    wakes_by: Instant,
     /// Who leads, by consensus and by the voter that is followed.
     led_by: [Option<NodeId>; 2],
     accounted_at: Instant,
@@ -149,9 +145,9 @@ pub struct Node {
 impl Node {
     pub fn new(p: Parts) -> Self {
         let now = clock::raw();
-        let mut members = Membership::new(p.record.clone(), p.timing, now, rand::random()).sparse();
+        let mut members = Membership::new(p.record.clone(), p.timing, now, rand::random());
         members.step(now, membership::Event::Seeds(p.seeds.clone()), &mut Vec::new());
-        let cut = Cut::new(p.identity.node, p.timing, now).sparse();
+        let cut = Cut::new(p.identity.node, p.timing, now);
         // Gossip tells of others; that this agent is here, it knows.
         let heard = BTreeMap::from([(p.identity.node, recovery::Heard::Alive)]);
         let heard = LiveView { heard, ..LiveView::default() };
@@ -186,7 +182,6 @@ impl Node {
             leaving: false,
             ticked_at: now,
             tick_at: now,
-            wakes_by: now + TICK,
             led_by: [None; 2],
             accounted_at: now,
             ask_keys_at: now,
@@ -316,7 +311,8 @@ impl Node {
         self.tick_at = self.next_tick();
         // The nearest of the moments that all timers here fall on: the first one after it would double the wait.
         let rest = clock::until_tick(self.tick_at.since(now).saturating_sub(TICK / 4));
-        self.wakes_by = now + rest;
+        self.gossip(now, membership::Event::Rest(now + rest));
+        self.cut(now, cut::Event::Rest(now + rest));
         rest
     }
 
@@ -327,27 +323,24 @@ impl Node {
             return soon;
         }
         let looks = self.leader.as_ref().map(|leader| leader.look_due);
-        let due = [self.members.next_tick(), self.cut.next_tick()].into_iter().chain(looks).min();
-        due.unwrap_or(soon).clamp(soon, self.ticked_at + REST_MAX)
+        let due = looks.into_iter().fold(self.members.next_tick(), Instant::min);
+        due.clamp(soon, self.ticked_at + REST_MAX)
     }
 
-    /// Nothing is under way here that waits for time to pass; membership and the cut know their own moments.
+    /// Nothing is under way here that waits for time to pass; membership and a leader that looks know their own moments.
     fn rests(&self) -> bool {
         let (replica, leads) = (&self.p.replica, self.leader.as_ref());
         self.in_order
             && !(self.news || self.urgent || self.leaving || self.p.instances.need_lease())
             && self.adopt_at.is_none()
+            && !self.cut.is_busy()
             && self.p.live.borrow().leader.is_some()
             && leads.is_none_or(|leader| !replica.read(|ledger| leader.is_busy(ledger)))
     }
 
     fn tick(&mut self, now: Instant) {
         self.p.pulse.beat();
-        let behind = now.since(self.wakes_by);
         self.ticked_at = now;
-        if behind > LATE {
-            self.late(now, behind);
-        }
         self.gossip(now, membership::Event::Tick);
         self.cut(now, cut::Event::Tick);
         self.account(now);

@@ -28,7 +28,7 @@ pub use verdict::Verdict;
 use crate::{
     ids::{Incarnation, NodeId},
     lease::{Groups, is_majority},
-    membership::{AgentState, LocalHealth, Report, View, tick_every},
+    membership::{AgentState, LocalHealth, Report, View},
     time::Instant,
     timing::Timing,
 };
@@ -67,6 +67,8 @@ pub enum Event {
     Leading(bool),
     /// As `membership::Event::Late`.
     Late(Duration),
+    /// As `membership::Event::Rest`.
+    Rest(Instant),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,8 +110,6 @@ pub struct Cut {
     patience: Patience,
     agent_timeout: Duration,
     agents_down: BTreeMap<NodeId, AgentState>,
-    sparse: bool,
-    stepped_at: Instant,
 }
 
 impl Cut {
@@ -129,30 +129,18 @@ impl Cut {
             patience: Patience::default(),
             agent_timeout: AGENT_TIMEOUT,
             agents_down: BTreeMap::new(),
-            sparse: false,
-            stepped_at: now,
         }
     }
 
-    /// As `Membership::sparse`.
+    /// Whether ticks have anything to do here: somebody says something of someone.
     #[must_use]
-    pub fn sparse(mut self) -> Self {
-        self.sparse = true;
-        self
-    }
-
-    /// When this machine has something to do though nothing comes: a tick after the last step while anybody says anything
-    /// of anyone, else never.
-    #[must_use]
-    pub fn next_tick(&self) -> Instant {
-        let at_rest = self.reports.is_empty() && self.cases.is_empty() && self.agents_down.is_empty();
-        if at_rest { Instant::from_nanos(u64::MAX) } else { self.stepped_at + tick_every(&self.timing) }
+    pub fn is_busy(&self) -> bool {
+        !(self.reports.is_empty() && self.cases.is_empty() && self.agents_down.is_empty())
     }
 
     /// The only way in. `now` may not run backwards.
     pub fn step(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
         self.slept += self.health.observe(now);
-        self.stepped_at = now;
         if let Event::Late(by) = event {
             self.slept += self.health.late(now, by);
         }
@@ -176,9 +164,7 @@ impl Cut {
             Event::Leading(true) => _ = self.leading_since.get_or_insert(at),
             Event::Leading(false) => self.step_down(),
             Event::Late(_) => {}
-        }
-        if self.sparse {
-            self.health.promise(self.next_tick());
+            Event::Rest(until) => self.health.promise(until),
         }
     }
 

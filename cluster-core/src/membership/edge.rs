@@ -8,6 +8,7 @@
 //! What this agent slept through is not held against the peer (`credit`), and a silence beyond the ceiling, which was
 //! looked into, was no late heartbeat but an outage. All of it only leads to a second opinion, never to a decision.
 
+use super::link::DIAL_AFTER;
 use crate::{ids::SessionId, time::Instant, timing::Timing};
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -18,6 +19,13 @@ const GAPS_MAX: usize = 32;
 pub(super) const DEVIATIONS: f64 = 5.226;
 /// The least deviation, in heartbeats: the scheduler's noise and the ticks'.
 pub(super) const DEVIATION_MIN: f64 = 0.1;
+
+/// A stream may take so long to come about: by then both ends have dialled. To ask after the peer sooner costs more
+/// handshakes than the stream has still to wait for, on both sides and among helpers: where many start at once, all would
+/// ask and none be done.
+fn comes_within(timing: &Timing) -> Duration {
+    DIAL_AFTER + timing.suspect_ceiling
+}
 
 #[derive(Clone, Debug)]
 pub struct Edge {
@@ -35,6 +43,8 @@ pub struct Edge {
     late: VecDeque<u32>,
     squares: u64,
     open: bool,
+    /// A heartbeat came since the edge is wanted, in whichever of the peer's lives.
+    stood: bool,
     ended_at: Option<Instant>,
     session: Option<SessionId>,
     /// The number of the last heartbeat taken of that session.
@@ -54,6 +64,7 @@ impl Edge {
             late: VecDeque::new(),
             squares: 0,
             open: false,
+            stood: false,
             ended_at: None,
             session: None,
             seq: 0,
@@ -69,6 +80,19 @@ impl Edge {
     #[must_use]
     pub fn heard_at(&self) -> Option<Instant> {
         self.heard_at
+    }
+
+    /// Whether this agent ever heard the peer over this edge.
+    #[must_use]
+    pub fn stood(&self) -> bool {
+        self.stood
+    }
+
+    /// Whether the peer is silent for so long that one who is well would have been heard, over a stream made anew too.
+    #[must_use]
+    pub fn is_long_silent(&self, now: Instant, timing: &Timing) -> bool {
+        let first = if self.stood { timing.suspect_ceiling } else { comes_within(timing) };
+        self.silence(now) >= first + timing.suspect_ceiling
     }
 
     /// Since the last sign, or since the peer is known, less what this agent slept through.
@@ -101,7 +125,7 @@ impl Edge {
         if self.heard_at.is_some() && gap <= timing.suspect_ceiling {
             self.remember(gap.saturating_sub(timing.heartbeat));
         }
-        self.seq = seq;
+        (self.seq, self.stood) = (seq, true);
         (self.heard_at, self.credit) = (Some(now), Duration::ZERO);
         (self.fair_at, self.fair_credit) = (now, Duration::ZERO);
         self.limit = self.odd_after(timing);
@@ -131,8 +155,11 @@ impl Edge {
         odd.clamp(timing.suspect_floor, timing.suspect_ceiling)
     }
 
-    pub fn opened(&mut self) {
+    pub fn opened(&mut self, now: Instant, timing: &Timing) {
         self.open = true;
+        if !self.stood {
+            self.vouched(now, timing.suspect_ceiling);
+        }
     }
 
     pub fn closed(&mut self, now: Instant) {
@@ -153,7 +180,8 @@ impl Edge {
         if stale || !self.open {
             (self.since, self.heard_at, self.ended_at) = (now, None, None);
         }
-        self.vouched(now, timing.suspect_ceiling);
+        self.stood &= self.open;
+        self.vouched(now, if self.open { timing.suspect_ceiling } else { comes_within(timing) });
         stale
     }
 

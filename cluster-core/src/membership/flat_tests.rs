@@ -27,7 +27,7 @@ fn size_bytes(h: &Heartbeat) -> usize {
 /// Bytes a second that one agent of so many sends, while all tell their vitals and `news` members a second refute.
 fn spend(count: u64, news: u64) -> u64 {
     let roll = roll(count);
-    let mut me = Membership::new(member(1), LAN, Instant::ZERO, 7).sparse();
+    let mut me = Membership::new(member(1), LAN, Instant::ZERO, 7);
     let mut effects = Vec::new();
     me.step(Instant::ZERO, Event::View(Arc::clone(&roll)), &mut effects);
     let peers: Vec<NodeId> = roll.watchers(id(1)).to_vec();

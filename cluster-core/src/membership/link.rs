@@ -19,6 +19,9 @@ use core::time::Duration;
 /// streams that would end the asking.
 const PATIENCE_MAX: u32 = 2;
 
+/// The higher id dials if there was no stream for so long.
+pub const DIAL_AFTER: Duration = Duration::from_secs(2);
+
 /// By how much to wait longer, after so many times.
 fn patience(times: u32) -> u32 {
     1 << times.min(PATIENCE_MAX)

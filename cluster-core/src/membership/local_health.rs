@@ -1,7 +1,7 @@
 //! Local health: how late this agent itself was (Lifeguard, Dadgar et al. 2017, section 3.1).
 //!
 //! Who is paused, starved or swapped out hears nobody, and is the only one to blame. So a machine that judges silence
-//! first asks here how much of it was its own: a step that comes much later than the ticks promise is a stall, and so
+//! first asks here how much of it was its own: a step that comes much later than was promised is a stall, and so
 //! is what the caller knows of itself. No moment is counted twice. Not here: what is done with it.
 
 use crate::{time::Instant, timing::Timing};
@@ -30,7 +30,7 @@ pub struct LocalHealth {
     /// Stalls of this length cost a fresh window.
     long: Duration,
     last: Instant,
-    /// When the next step was promised for, if that isn't a tick after the last one.
+    /// The next step was promised by then, if that isn't a tick after the last one.
     promised: Option<Instant>,
     credited_until: Instant,
     grace_until: Instant,
@@ -58,7 +58,8 @@ impl LocalHealth {
     #[must_use]
     pub fn observe(&mut self, now: Instant) -> Duration {
         assert!(self.last <= now, "time ran backwards");
-        let due = self.promised.map_or(self.last + self.tick, |at| at.max(self.last + self.tick));
+        let tick = self.last + self.tick;
+        let due = self.promised.take().map_or(tick, |at| at.max(tick));
         self.last = now;
         if now.since(self.eased_at) >= EASE_EVERY {
             self.eased_at = now;
@@ -87,9 +88,9 @@ impl LocalHealth {
         slept
     }
 
-    /// The caller will step again by then, and not before.
-    pub fn promise(&mut self, next: Instant) {
-        self.promised = Some(next);
+    /// The next step comes by then; one that comes sooner takes the promise back.
+    pub fn promise(&mut self, by: Instant) {
+        self.promised = Some(by);
     }
 
     /// Processes of this host waited so much of the time for a processor (PSI): it may be late without knowing when.
@@ -110,6 +111,12 @@ impl LocalHealth {
     #[must_use]
     pub fn in_grace(&self, now: Instant) -> bool {
         now < self.grace_until
+    }
+
+    /// When that is over.
+    #[must_use]
+    pub fn grace_until(&self) -> Instant {
+        self.grace_until
     }
 
     #[must_use]

@@ -87,7 +87,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// To come every `tick_every(timing)`; or by `next_tick()` if the machine is `sparse`.
+    /// To come every `tick_every(timing)`, or after a `Rest` when `next_tick` says so.
     Tick,
     Heartbeat(Heartbeat),
     /// What a seed, a joiner or a probed address said of itself and others.
@@ -106,6 +106,8 @@ pub enum Event {
     Seeds(Vec<String>),
     /// The caller was kept for so long, until now, from reading what had come.
     Late(Duration),
+    /// The caller waits for what comes, until then at the latest: to be silent that long is no stall of its own.
+    Rest(Instant),
     /// A datagram of the burst with this nonce was answered: the peer's host lives, and this is what it says of its agent.
     ProbeAnswered {
         peer: NodeId,
@@ -196,7 +198,6 @@ pub struct Membership {
     rng: Rng,
     health: LocalHealth,
     deafness: Deafness,
-    sparse: bool,
     table: Table,
     gossip: Gossip,
     board: Board,
@@ -224,7 +225,6 @@ pub struct Membership {
     found: bool,
     /// The last report had findings.
     reported: bool,
-    stepped_at: Instant,
     heartbeat_at: Instant,
     probe_at: Instant,
     exchange_at: Instant,
@@ -244,7 +244,6 @@ impl Membership {
             rng,
             health: LocalHealth::new(&timing, now),
             deafness: Deafness::new(&timing),
-            sparse: false,
             table,
             gossip: Gossip::default(),
             board: Board::default(),
@@ -262,19 +261,11 @@ impl Membership {
             rewire: false,
             found: false,
             reported: false,
-            stepped_at: now,
             heartbeat_at: now,
             probe_at: now,
             exchange_at: now + EXCHANGE_EVERY,
             me,
         }
-    }
-
-    /// For a caller that ticks by `next_tick()` alone, a tick later at most: lateness counts from there.
-    #[must_use]
-    pub fn sparse(mut self) -> Self {
-        self.sparse = true;
-        self
     }
 
     /// This agent's own record, as it stands now.
@@ -329,21 +320,20 @@ impl Membership {
         Hello { record: self.me.clone(), members }
     }
 
-    /// When this machine has something to do though nothing comes. Never earlier than a little after the last step.
+    /// When this machine has something to do though nothing comes.
     #[must_use]
     pub fn next_tick(&self) -> Instant {
         let links = self.links.iter().map(|(peer, link)| self.link_due(*peer, link)).min();
         let inquiries = self.inquiries.values().filter_map(|i| i.due(&self.timing)).min();
         let timers = self.heartbeat_at.min(self.exchange_at).min(self.probe_at);
-        let due = [links, inquiries].into_iter().flatten().fold(timers, Instant::min);
-        due.max(self.stepped_at + tick_every(&self.timing) / 8)
+        let telling = self.found.then(|| self.health.grace_until());
+        [links, inquiries, telling].into_iter().flatten().fold(timers, Instant::min)
     }
 
     /// The only way in. `now` may not run backwards.
     pub fn step(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
         let slept = self.health.observe(now);
         self.excuse(slept);
-        self.stepped_at = now;
         if let Some(peer) = event.speaker() {
             self.deafness.heard(now, peer);
         }
@@ -363,6 +353,8 @@ impl Membership {
                 let slept = self.health.late(now, by);
                 self.excuse(slept);
             }
+            // Nothing came, and nothing follows from it.
+            Event::Rest(until) => return self.health.promise(until),
             Event::ProbeAnswered { peer, nonce, agent } => {
                 self.probe_answered(now, peer, nonce, agent, effects);
             }
@@ -382,9 +374,6 @@ impl Membership {
         }
         if self.found {
             self.tell_findings(now, effects);
-        }
-        if self.sparse {
-            self.health.promise(self.next_tick() + tick_every(&self.timing));
         }
     }
 

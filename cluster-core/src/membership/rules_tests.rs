@@ -92,7 +92,9 @@ fn asks_over_a_minute(mut after: impl FnMut(&mut Membership, Instant)) -> Vec<u6
 #[test]
 fn who_was_never_heard_is_asked_after_ever_more_seldom_and_who_was_as_often_as_ever() {
     let gaps = |asked: &[u64]| asked.windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>();
-    let never = gaps(&asks_over_a_minute(|_, _| {}));
+    let never = asks_over_a_minute(|_, _| {});
+    assert_eq!(never[0], 3_000, "its stream is given time to come about");
+    let never = gaps(&never);
     assert!(never[0] < 1_000 && never.windows(2).all(|w| w[0] <= w[1]), "{never:?}");
     assert!(never.last().is_some_and(|gap| (2_600..4_500).contains(gap)), "{never:?}");
     let once = gaps(&asks_over_a_minute(|me, now| {
@@ -203,4 +205,57 @@ fn an_outage_makes_nobody_patient() {
     hear(&mut edge, 0, 1);
     assert_eq!(hear(&mut edge, 20_000, 2), 650);
     assert_eq!(hear(&mut edge, 20_900, 3), 1_000, "one that came late does");
+}
+
+/// Ten seconds with a peer that says something each 400 ms, by one who comes only when it must. How many heartbeats it
+/// sent, and how healthy it finds itself.
+fn ten_seconds(tells: bool) -> (usize, u8) {
+    let mut me = Membership::new(record(0, 1, 100), LAN, at(0), 1);
+    let mut effects = Vec::new();
+    me.step(at(0), Event::Hello(Hello { record: record(1, 1, 101), members: Vec::new() }), &mut effects);
+    me.step(at(0), Event::StreamOpened { peer: id(1) }, &mut effects);
+    let (mut now, mut heard) = (at(0), 0);
+    while now < at(10_000) {
+        let next = me.next_tick().max(now + Duration::from_millis(50)).min(now + Duration::from_millis(250));
+        if tells {
+            me.step(now, Event::Rest(next), &mut effects);
+        }
+        let beat = at(heard * 400 + 400);
+        now = next.min(beat);
+        if now == beat {
+            heard += 1;
+            me.step(now, Event::Heartbeat(heartbeat(heard)), &mut effects);
+        }
+        me.step(now, Event::Tick, &mut effects);
+    }
+    assert!(me.report(now).findings.is_empty());
+    let Some(Effect::Send { heartbeat, .. }) = effects.iter().rfind(|e| matches!(e, Effect::Send { .. }))
+    else {
+        panic!("it sends heartbeats")
+    };
+    (sends(&effects, id(1)).len(), heartbeat.health)
+}
+
+#[test]
+fn to_rest_until_something_is_due_costs_no_heartbeat_and_is_no_stall_once_it_is_told() {
+    let (sent, health) = ten_seconds(true);
+    assert!((24..=28).contains(&sent) && health == 0, "{sent} sent, {health}");
+    assert!(ten_seconds(false).1 > 0, "who doesn't tell was to come each tick");
+}
+
+#[test]
+fn an_edge_is_given_the_time_that_its_stream_takes() {
+    let mut edge = Edge::new(at(0), &LAN);
+    assert!(!edge.wanted(at(0), &LAN) && !edge.stood());
+    assert_eq!(edge.odd_at(), at(3_000), "both ends dialled, and a ceiling went by");
+    assert!(!edge.is_long_silent(at(3_950), &LAN) && edge.is_long_silent(at(4_000), &LAN));
+    edge.opened(at(500), &LAN);
+    assert_eq!(edge.odd_at(), at(1_500), "it stands and says nothing");
+    edge.heard(at(600), SessionId(1), 1, &LAN);
+    assert!(edge.stood() && edge.is_long_silent(at(2_600), &LAN));
+    edge.reborn(at(5_000), &LAN);
+    assert_eq!((edge.odd_at(), edge.stood()), (at(6_000), true), "a new life of whom it heard");
+    edge.closed(at(5_100));
+    edge.wanted(at(9_000), &LAN);
+    assert_eq!((edge.odd_at(), edge.stood()), (at(12_000), false), "wanted anew");
 }

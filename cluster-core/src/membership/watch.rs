@@ -97,7 +97,7 @@ impl Membership {
         let Some(address) = self.address(peer).filter(|_| own < INQUIRIES_MAX) else { return };
         let nonce = self.rng.next();
         let link = self.links.get_mut(&peer).expect("only links are looked into");
-        let long = link.edge.silence(now) >= self.timing.suspect_ceiling * 2;
+        let long = link.edge.is_long_silent(now, &self.timing);
         let at_once = !link.edge.is_open() || own == 0;
         link.suspected_at.get_or_insert(now);
         link.inquired_at = now;
@@ -192,7 +192,7 @@ impl Membership {
             Verdict::Cleared => {
                 link.edge.vouched(now, self.timing.suspect_floor * link.patience());
                 link.cleared += 1;
-                let long = link.edge.silence(now) >= self.timing.suspect_ceiling * 2;
+                let long = link.edge.is_long_silent(now, &self.timing);
                 (link.cleared > 1 && long).then_some(Trouble::LinkBad)
             }
         };
@@ -377,7 +377,8 @@ impl Membership {
         let roll = self.table.roll();
         let open = |l: &Link, i: &Inquiry| i.is_asking() || (i.is_own() && l.unsure > 0);
         let asks = |(peer, i): &(&NodeId, &Inquiry)| {
-            let link = self.links.get(*peer).filter(|l| l.wanted && l.found.is_none());
+            let stood = |l: &&Link| l.wanted && l.edge.stood();
+            let link = self.links.get(*peer).filter(|l| stood(l) && l.found.is_none());
             roll.lives(**peer) && link.is_some_and(|l| open(l, i))
         };
         self.inquiries.iter().filter(asks).map(|(peer, _)| *peer).take(ASKING_MAX).collect()

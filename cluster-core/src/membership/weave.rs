@@ -8,13 +8,11 @@
 //! Not here: what flows over the streams (`speak`, `hear`), and silence (`watch`).
 
 use super::*;
-use link::Found;
+use link::{DIAL_AFTER, Found};
 use overlay::ALL_TO_ALL_MAX;
 
 /// An edge that is no longer wanted stays so long at most.
 const RETIRE_AFTER: Duration = Duration::from_secs(5);
-/// The higher id dials if there was no stream for so long.
-const DIAL_AFTER: Duration = Duration::from_secs(2);
 /// Streams asked for in one tick; the others wait for the next.
 const CONNECTS_PER_TICK: usize = 4;
 /// Peers remembered for having greeted; beyond it the lowest id is forgotten.
@@ -117,7 +115,7 @@ impl Membership {
 
     pub(super) fn stream_opened(&mut self, now: Instant, peer: NodeId, effects: &mut Vec<Effect>) {
         let link = self.links.entry(peer).or_insert_with(|| Link::new(now, &self.timing));
-        link.edge.opened();
+        link.edge.opened(now, &self.timing);
         link.exchange = Exchange::Ask;
         link.beat_at = Instant::from_nanos(u64::MAX);
         self.spread(now);
@@ -170,7 +168,7 @@ impl Membership {
                     if link.edge.is_of_another(session) {
                         link.edge.reborn(now, &self.timing);
                         link.cleared = 0;
-                    } else {
+                    } else if link.edge.stood() {
                         link.edge.vouched(now, self.timing.suspect_floor);
                     }
                     let was: Option<Found> = link.found.take();

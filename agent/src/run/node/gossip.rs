@@ -1,6 +1,6 @@
 //! What gossip makes this agent do: streams kept, heartbeats sent, hellos, suspicions told.
 
-use super::{LATE, Node};
+use super::Node;
 use crate::{
     clock,
     keeper::contacts::Introduction,
@@ -24,6 +24,8 @@ use std::{collections::BTreeMap, time::Duration};
 /// Between two looks for neighbours whose keepers' keys aren't known, and between two questions for one.
 const ASK_KEYS_EVERY: Duration = Duration::from_millis(500);
 const ASK_KEY_AGAIN: Duration = Duration::from_secs(2);
+/// A heartbeat that waited longer to be read finds an agent that was kept from hearing others.
+const LATE: Duration = Duration::from_millis(80);
 /// A hello to where an agent may be is given up after this.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 

@@ -307,16 +307,24 @@ pub fn dead(bench: &Bench) -> BTreeSet<u64> {
 }
 
 #[test]
-fn it_rests_while_nobody_says_anything_and_that_is_no_stall() {
+fn a_rest_that_was_told_is_no_stall_until_it_is_over() {
     let mut bench = Bench::of(5);
-    bench.cut = bench.cut.clone().sparse();
     bench.step(Event::Tick);
-    assert_eq!(bench.cut.next_tick(), Instant::from_nanos(u64::MAX));
+    assert!(!bench.cut.is_busy());
+    bench.step(Event::Rest(Instant::from_millis(60_000)));
     bench.now = 60_000;
     bench.find(node("n2"), node("n3"), Some(Trouble::HostGone));
-    assert_eq!(bench.cut.next_tick(), Instant::from_millis(60_050));
+    assert!(bench.cut.is_busy());
     assert_eq!(bench.cut.slept, Duration::ZERO);
-    bench.now = 61_050;
+    // Whoever comes sooner than it said is to come again a tick later, unless it says more.
+    bench.step(Event::Rest(Instant::from_millis(62_000)));
+    bench.now = 61_000;
     bench.step(Event::Tick);
-    assert_eq!(bench.cut.slept, ms(1_000), "a tick was due");
+    bench.now = 62_000;
+    bench.step(Event::Tick);
+    assert_eq!(bench.cut.slept, ms(950), "a tick was due");
+    bench.step(Event::Rest(Instant::from_millis(62_250)));
+    bench.now = 63_250;
+    bench.step(Event::Tick);
+    assert_eq!(bench.cut.slept, ms(1_950), "it was to come a second ago");
 }
