@@ -36,6 +36,7 @@ pub async fn nobody_else(
         cluster_name: identity.cluster_name.clone(),
         cluster: Some(cluster),
         sender: introduction(identity, incarnation),
+        founds: false,
         members: Vec::new(),
         waiting: Vec::new(),
         voters: Vec::new(),

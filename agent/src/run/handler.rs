@@ -140,12 +140,13 @@ impl PeerHandler for Handler {
                     meeting.sender.node, meeting.sender.name
                 )));
             }
-            let mut waiting = Vec::new();
+            let (mut waiting, mut founds) = (Vec::new(), false);
             if cluster.is_none() && same_name {
                 let mut founding = self.founding.lock().await;
-                if meeting.cluster.is_none() {
-                    founding.step(clock::raw(), waits(&meeting.sender), &mut Vec::new());
+                if let Some(waits) = waits(&meeting) {
+                    founding.step(clock::raw(), waits, &mut Vec::new());
                 }
+                founds = founding.founds();
                 waiting = founding.waiting().map(|(n, a)| (n, a.to_owned())).collect();
             }
             if same_name && cluster.is_some() && meeting.cluster.is_none_or(|c| Some(c) == cluster) {
@@ -163,6 +164,7 @@ impl PeerHandler for Handler {
                 cluster_name: self.identity.cluster_name.clone(),
                 cluster,
                 sender: introduction(&self.identity, self.incarnation),
+                founds,
                 members: self.acquaintances(),
                 waiting,
                 voters,

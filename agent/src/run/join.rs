@@ -80,11 +80,14 @@ pub fn introduction(identity: &Identity, incarnation: Incarnation) -> Acquaintan
     }
 }
 
-/// An agent that waits for a cluster, as founding hears of it.
+/// An agent that waits for a cluster and may found it, as founding hears of it. Whoever only joins counts for nothing there:
+/// two sets overlap only if they are of those who were told how many there are.
 #[must_use]
-pub fn waits(sender: &Acquaintance) -> Event {
+pub fn waits(meeting: &Meeting) -> Option<Event> {
+    let sender = &meeting.sender;
     let (address, zone, role) = (sender.address.clone(), sender.zone.clone(), sender.role);
-    Event::Waiting { node: sender.node, candidate: Candidate { address, zone, role } }
+    let event = Event::Waiting { node: sender.node, candidate: Candidate { address, zone, role } };
+    (meeting.cluster.is_none() && meeting.founds).then_some(event)
 }
 
 /// What the answer to a word about a pledge means. No answer means nothing.
@@ -116,9 +119,10 @@ impl Joiner {
         }
         loop {
             let met = self.meet_all().await;
+            let mut named = BTreeMap::new();
             for (address, outcome) in met {
                 let trouble = match outcome {
-                    Ok(meeting) => match self.met(meeting).await {
+                    Ok(meeting) => match self.met(meeting, &mut named).await {
                         Ok(trouble) => trouble.map(|t| format!("{address}: {t}")),
                         Err(error) => return error,
                     },
@@ -132,10 +136,11 @@ impl Joiner {
                     tracing::warn!("{trouble}");
                 }
             }
-            if self.membership.cluster().is_none()
-                && let Err(error) = self.found().await
-            {
-                return error;
+            if self.membership.cluster().is_none() {
+                self.look_at(named).await;
+                if let Err(error) = self.found().await {
+                    return error;
+                }
             }
             tokio::time::sleep(if self.is_heard() { ROUND_HEARD } else { ROUND_EAGER }).await;
             let mut led_at = tokio::time::Instant::now();
@@ -176,13 +181,17 @@ impl Joiner {
         addresses
     }
 
-    /// Asks one seed or neighbour; unless that one belongs to this cluster, all the others and everyone else known to
-    /// wait, at once.
+    /// Asks one seed or neighbour; unless that one belongs to this cluster, all the others and whoever would found one with
+    /// this agent, at once.
     async fn meet_all(&self) -> Vec<(String, Result<Meeting, PeerError>)> {
-        let waiting: Vec<(NodeId, String)> =
-            self.founding.lock().await.waiting().map(|(n, a)| (n, a.to_owned())).collect();
+        let (waiting, companions) = {
+            let founding = self.founding.lock().await;
+            let owned = |(node, address): (NodeId, &str)| (node, address.to_owned());
+            let companions: Vec<(NodeId, String)> = founding.companions().map(owned).collect();
+            (founding.waiting().map(owned).collect::<Vec<_>>(), companions)
+        };
         let unfounded = self.membership.cluster().is_none();
-        let others = waiting.iter().filter(|_| unfounded).map(|(_, address)| address);
+        let others = companions.iter().filter(|_| unfounded).map(|(_, address)| address);
         // Who is at home already is content with one, each time another.
         let many = if self.is_eager() { MEET_MAX } else { 1 };
         let neighbours = if unfounded || self.knows_voters() { Vec::new() } else { self.neighbours() };
@@ -191,14 +200,7 @@ impl Joiner {
         first.sort_by_cached_key(|_| rand::random::<u64>());
         let mut seen = BTreeSet::from([&self.identity.address]);
         let addresses = first.into_iter().chain(others).filter(|a| seen.insert(*a)).take(many);
-        let mine = Arc::new(Meeting {
-            cluster_name: self.identity.cluster_name.clone(),
-            cluster: self.membership.cluster(),
-            sender: introduction(&self.identity, self.incarnation),
-            members: Vec::new(),
-            waiting: waiting.clone(),
-            voters: Vec::new(),
-        });
+        let mine = Arc::new(self.meeting(waiting).await);
         let (mut calls, mut met) = (JoinSet::new(), Vec::new());
         for (nth, address) in addresses.enumerate() {
             let Ok(channel) = self.peers.channel(address) else { continue };
@@ -222,8 +224,12 @@ impl Joiner {
         met
     }
 
-    /// Takes in one answer. Returns what a person should know of it.
-    async fn met(&self, meeting: Meeting) -> Result<Option<String>, StorageError> {
+    /// Takes in one answer, and `named` whom it names as waiting. Returns what a person should know of it.
+    async fn met(
+        &self,
+        meeting: Meeting,
+        named: &mut BTreeMap<NodeId, String>,
+    ) -> Result<Option<String>, StorageError> {
         let other = &meeting.sender;
         if other.node == self.identity.node {
             return Ok(None);
@@ -237,6 +243,7 @@ impl Joiner {
         let Some(cluster) = meeting.cluster else {
             if self.membership.cluster().is_none() {
                 self.heard_waiting(&meeting).await;
+                named.extend(meeting.waiting);
             }
             return Ok(None);
         };
@@ -252,35 +259,42 @@ impl Joiner {
     }
 
     async fn heard_waiting(&self, meeting: &Meeting) {
-        let now = clock::raw();
-        let mut founding = self.founding.lock().await;
-        // Only who answers for itself counts as waiting; others named are met in the next round.
-        founding.step(now, waits(&meeting.sender), &mut Vec::new());
-        drop(founding);
-        for (_, address) in &meeting.waiting {
-            self.note_rumour(address).await;
+        if let Some(waits) = waits(meeting) {
+            self.founding.lock().await.step(clock::raw(), waits, &mut Vec::new());
         }
     }
 
-    /// Somebody says that an agent waits at this address: look for yourself.
-    async fn note_rumour(&self, address: &str) {
-        if *address == self.identity.address || self.seeds.iter().any(|s| s == address) {
-            return;
+    /// Only who answers for itself counts as waiting: those that others named are looked at, all at once.
+    async fn look_at(&self, mut named: BTreeMap<NodeId, String>) {
+        let founding = self.founding.lock().await;
+        named.retain(|node, address| {
+            founding.seeks(*node) && *address != self.identity.address && !self.seeds.contains(address)
+        });
+        drop(founding);
+        let mine = Arc::new(self.meeting(Vec::new()).await);
+        let mut calls = JoinSet::new();
+        for address in named.into_values().take(MEET_MAX) {
+            let Ok(channel) = self.peers.channel(&address) else { continue };
+            let said = mine.clone();
+            calls.spawn(async move { peer::meet(channel, &said, MEET_TIMEOUT).await });
         }
-        let Ok(channel) = self.peers.channel(address) else { return };
-        let mine = Meeting {
+        for answer in calls.join_all().await.into_iter().flatten() {
+            if answer.cluster_name == self.identity.cluster_name {
+                self.heard_waiting(&answer).await;
+            }
+        }
+    }
+
+    /// What this agent says of itself to whom it meets.
+    async fn meeting(&self, waiting: Vec<(NodeId, String)>) -> Meeting {
+        Meeting {
             cluster_name: self.identity.cluster_name.clone(),
-            cluster: None,
+            cluster: self.membership.cluster(),
             sender: introduction(&self.identity, self.incarnation),
+            founds: self.founding.lock().await.founds(),
             members: Vec::new(),
-            waiting: Vec::new(),
+            waiting,
             voters: Vec::new(),
-        };
-        if let Ok(answer) = peer::meet(channel, &mine, MEET_TIMEOUT).await
-            && answer.cluster.is_none()
-            && answer.cluster_name == self.identity.cluster_name
-        {
-            self.founding.lock().await.step(clock::raw(), waits(&answer.sender), &mut Vec::new());
         }
     }
 
@@ -296,12 +310,26 @@ impl Joiner {
         let _stopping = self.inputs.send(Input::Met(meeting)).await;
     }
 
-    /// One step of founding, if it is this agent's part.
+    /// One step of founding, if it is this agent's part; and the next one right after those it asked have answered: once all
+    /// have pledged themselves, the cluster isn't to wait for whom this agent meets next.
     async fn found(&self) -> Result<(), StorageError> {
-        let dice = SetId(rand::random());
+        for _step in 0..2 {
+            let effects = self.step_durably(Event::Tick { dice: SetId(rand::random()) }).await?;
+            let asks = effects.iter().any(|effect| matches!(effect, Effect::Ask { .. }));
+            if let Some(pledge) = self.say(effects).await? {
+                return self.initialise(pledge).await;
+            }
+            if !asks {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the others what founding wants them to know, and takes in their answers. Some: the set is complete.
+    async fn say(&self, effects: Vec<Effect>) -> Result<Option<Pledge>, StorageError> {
         let mut calls = JoinSet::new();
-        let mut complete = None;
-        for effect in self.step_durably(Event::Tick { dice }).await? {
+        for effect in effects {
             let (to, address, word) = match effect {
                 Effect::Ask { to, address, pledge } => (to, address, PledgeWord::Ask(pledge)),
                 Effect::Release { to, address, set } => {
@@ -310,10 +338,7 @@ impl Joiner {
                 Effect::Enquire { founder, address, set } => {
                     (founder, address, PledgeWord::Enquire { founder, set })
                 }
-                Effect::Found(pledge) => {
-                    complete = Some(pledge);
-                    continue;
-                }
+                Effect::Found(pledge) => return Ok(Some(pledge)),
                 Effect::Persist(_) | Effect::Answer { .. } => continue,
             };
             let Ok(channel) = self.peers.channel(&address) else { continue };
@@ -329,10 +354,7 @@ impl Joiner {
                 self.step_durably(event).await?;
             }
         }
-        match complete {
-            Some(pledge) => self.initialise(pledge).await,
-            None => Ok(()),
-        }
+        Ok(None)
     }
 
     /// What must be durable is so before another task can ask the machine anything.

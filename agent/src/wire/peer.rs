@@ -70,6 +70,8 @@ pub struct Meeting {
     /// None while it waits for a cluster.
     pub cluster: Option<ClusterId>,
     pub sender: Acquaintance,
+    /// The sender may found one; others only join.
+    pub founds: bool,
     pub members: Vec<Acquaintance>,
     /// Others that wait for a cluster.
     pub waiting: Vec<(NodeId, String)>,
@@ -109,7 +111,7 @@ pub async fn meet(channel: Channel, mine: &Meeting, timeout: Duration) -> Result
         cluster_name: mine.cluster_name.clone(),
         cluster_id: mine.cluster.map_or(0, |c| c.0),
         sender: Some(record(&mine.sender)),
-        expect: 0,
+        founds: mine.founds,
         waiting: mine.waiting.iter().map(|(n, a)| place(*n, a)).collect(),
         feature_level: u32::from(cluster_core::ledger::FEATURE_LEVEL),
     };
@@ -365,6 +367,7 @@ pub(super) fn meeting_from_request(r: pb::MeetRequest) -> Option<Meeting> {
         cluster_name: r.cluster_name,
         cluster: (r.cluster_id != 0).then_some(ClusterId(r.cluster_id)),
         sender: acquaintance(r.sender?),
+        founds: r.founds,
         members: Vec::new(),
         waiting: places_from(r.waiting),
         voters: Vec::new(),
@@ -376,6 +379,7 @@ fn meeting_from_answer(r: pb::MeetResponse) -> Option<Meeting> {
         cluster_name: r.cluster_name,
         cluster: (r.cluster_id != 0).then_some(ClusterId(r.cluster_id)),
         sender: acquaintance(r.responder?),
+        founds: r.founds,
         members: r.members.into_iter().map(acquaintance).collect(),
         waiting: places_from(r.waiting),
         voters: places_from(r.voters),
@@ -392,6 +396,7 @@ pub(super) fn meeting_to_answer(m: Meeting) -> pb::MeetResponse {
         pledged_to: 0,
         feature_level: u32::from(cluster_core::ledger::FEATURE_LEVEL),
         voters: m.voters.iter().map(|(n, a)| place(*n, a)).collect(),
+        founds: m.founds,
     }
 }
 

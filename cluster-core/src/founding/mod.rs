@@ -1,7 +1,7 @@
 //! Founding: how agents that wait for a cluster agree, once, on who founds it.
 //!
-//! When `expect` agents have met, the first of them (a witness before others, then the lowest id) becomes the founder
-//! of a set of that many. The set has an id, drawn once and never taken up again. Each member pledges itself to one set
+//! When `expect` agents that may found have met, the first of them (a witness before others, then the lowest id) becomes
+//! the founder of a set of that many. The set has an id, drawn once and never taken up again. Each member pledges itself to one set
 //! at a time, durably before it says so. The founder founds once all have pledged to that very set. If a member refuses,
 //! or says nothing for a while, the founder gives the set up, durably, and makes another from those that it hears.
 //!
@@ -45,7 +45,7 @@ const WAITING_MAX: usize = 64;
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Another agent that waits for a cluster was heard of.
+    /// Another agent that waits for a cluster, and may found, was heard of.
     Waiting { node: NodeId, candidate: Candidate },
     /// A founder asks this agent for its pledge.
     Asked(Pledge),
@@ -127,6 +127,40 @@ impl Founding {
         }
     }
 
+    /// Whether this agent may found, or joins only.
+    #[must_use]
+    pub fn founds(&self) -> bool {
+        self.expect.is_some()
+    }
+
+    /// Whether this agent should look for itself at one that is said to wait: it lacks some, or may have to stand back for
+    /// that one. Where hundreds wait, to meet all of them keeps everyone from founding.
+    #[must_use]
+    pub fn seeks(&self, node: NodeId) -> bool {
+        let first = self.waiting.keys().next().map_or(self.me, |first| self.me.min(*first));
+        let lacks = |expect| self.waiting.len() + 1 < expect || node < first;
+        node != self.me && !self.waiting.contains_key(&node) && self.expect.is_some_and(lacks)
+    }
+
+    /// Whom to meet again and again, so that they are known to wait still: a set's worth, and whom to stand back for.
+    pub fn companions(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        let count = self.expect.unwrap_or_default();
+        let in_order = self.in_order();
+        let first = self.waiting.iter().min_by_key(|(node, (candidate, _))| (candidate.rank(), **node));
+        let left_out = first.filter(|(node, _)| !in_order.iter().take(count).any(|(n, _)| n == *node));
+        let left_out = left_out.filter(|_| count > 0).map(|(node, (candidate, _))| (*node, candidate));
+        let all = in_order.into_iter().take(count).chain(left_out);
+        all.map(|(node, candidate)| (node, candidate.address.as_str()))
+    }
+
+    /// Who waits, whom a set takes first in front.
+    fn in_order(&self) -> Vec<(NodeId, &Candidate)> {
+        let mut others: Vec<(NodeId, &Candidate)> =
+            self.waiting.iter().map(|(node, (candidate, _))| (*node, candidate)).collect();
+        others.sort_by_key(|(node, candidate)| (self.unwilling.contains(node), candidate.rank(), *node));
+        others
+    }
+
     /// Who waits for a cluster, as far as is known; for gossiping on.
     pub fn waiting(&self) -> impl Iterator<Item = (NodeId, &str)> {
         self.waiting.iter().map(|(node, (candidate, _))| (*node, candidate.address.as_str()))
@@ -159,10 +193,20 @@ impl Founding {
         self.pledge.as_ref().filter(|p| p.founder == self.me)
     }
 
+    /// Where too many wait, the last of them makes room for one that comes before it.
     fn meet(&mut self, now: Instant, node: NodeId, candidate: Candidate) {
-        if node != self.me && (self.waiting.len() < WAITING_MAX || self.waiting.contains_key(&node)) {
-            self.waiting.insert(node, (candidate, now));
+        if node == self.me {
+            return;
         }
+        if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(&node) {
+            let rank = |(node, (c, _)): (&NodeId, &(Candidate, Instant))| (c.rank(), *node);
+            let Some(last) = self.waiting.iter().map(rank).max() else { return };
+            if last < (candidate.rank(), node) {
+                return;
+            }
+            self.waiting.remove(&last.1);
+        }
+        self.waiting.insert(node, (candidate, now));
     }
 
     /// Another set of the same founder is refused, too: this may be a late question for a set that it gave up.
@@ -242,12 +286,8 @@ impl Founding {
         if self.waiting.iter().any(|(node, (candidate, _))| (candidate.rank(), *node) < mine) {
             return;
         }
-        let mut others: Vec<(NodeId, &Candidate)> =
-            self.waiting.iter().map(|(node, (candidate, _))| (*node, candidate)).collect();
-        others.sort_by_key(|(node, candidate)| (self.unwilling.contains(node), candidate.rank(), *node));
-        others.truncate(expect.saturating_sub(1));
-        others.push((self.me, &self.candidate));
-        let members = others.into_iter().map(|(node, candidate)| (node, candidate.clone())).collect();
+        let others = self.in_order().into_iter().take(expect.saturating_sub(1));
+        let members = others.chain([(self.me, &self.candidate)]).map(|(n, c)| (n, c.clone())).collect();
         self.pledge = Some(Pledge { set, founder: self.me, members });
         self.begin();
         self.unwilling.clear();

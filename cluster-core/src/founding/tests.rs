@@ -73,6 +73,34 @@ fn enquires(effects: &[Effect]) -> Option<(NodeId, SetId)> {
 }
 
 #[test]
+fn an_agent_looks_for_those_whom_its_set_lacks_and_for_whoever_comes_before_all() {
+    let seeks = |f: &Founding, ids: &[u64]| ids.iter().map(|id| f.seeks(NodeId(*id))).collect::<Vec<_>>();
+    let companions = |f: &Founding| f.companions().map(|(node, _)| node.0).collect::<Vec<_>>();
+    let mut five = agent(5, 3);
+    assert_eq!(seeks(&five, &[1, 5, 9]), [true, false, true], "nobody was met: anyone but itself");
+    meet(&mut five, &[9, 8], 0);
+    assert_eq!(seeks(&five, &[1, 8, 7]), [true, false, false], "enough were; the first founds");
+    meet(&mut five, &[7, 2], 0);
+    assert_eq!(seeks(&five, &[1, 3]), [true, false]);
+    assert_eq!(companions(&five), [2, 7, 8], "as many as found");
+    five.unwilling.insert(NodeId(2));
+    assert_eq!(companions(&five), [7, 8, 9, 2], "and whom it stands back for");
+    let mut joiner = Founding::new(NodeId(5), host(5), None, None);
+    meet(&mut joiner, &[9], 0);
+    assert_eq!((seeks(&joiner, &[1, 8]), companions(&joiner)), (vec![false, false], vec![]));
+}
+
+#[test]
+fn the_first_of_many_is_never_without_room() {
+    let mut last = agent(1_000, 3);
+    meet(&mut last, &(100..300).collect::<Vec<_>>(), 0);
+    assert_eq!(last.waiting().count(), WAITING_MAX);
+    meet(&mut last, &[7], 0);
+    assert_eq!(last.waiting().next().map(|(node, _)| node), Some(NodeId(7)));
+    assert_eq!(last.waiting().count(), WAITING_MAX);
+}
+
+#[test]
 fn one_alone_founds_at_once() {
     let effects = tick(&mut agent(1, 1), 0);
     assert!(matches!(&effects[..], [Effect::Persist(Some(_)), Effect::Found(p)] if p.members.len() == 1));

@@ -235,6 +235,7 @@ impl Node {
             cluster_name: self.p.identity.cluster_name.clone(),
             cluster: self.p.stored.cluster(),
             sender: introduction(&self.p.identity, self.members.me().incarnation),
+            founds: false,
             members: Vec::new(),
             waiting: Vec::new(),
             voters: Vec::new(),
