@@ -43,6 +43,8 @@ mod tests_posted;
 #[cfg(test)]
 mod tests_rules;
 #[cfg(test)]
+mod tests_sending;
+#[cfg(test)]
 mod tests_troubles;
 mod text;
 mod text_nodes;

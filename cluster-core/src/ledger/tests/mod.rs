@@ -13,6 +13,7 @@ mod messages;
 mod nodes;
 mod posted;
 mod silences;
+mod wishes;
 mod workloads;
 
 use super::*;
