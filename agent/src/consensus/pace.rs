@@ -55,13 +55,19 @@ enum Pace {
 }
 
 /// `led`: a leader is known. `heard`: how long ago it was heard. `votes`: by the newest configuration or the committed one.
-fn pace(state: ServerState, led: bool, heard: Option<Duration>, votes: bool, timings: &Timings) -> Pace {
+fn pace(
+    state: ServerState,
+    led: bool,
+    heard: Option<Duration>,
+    votes: impl Fn() -> bool,
+    timings: &Timings,
+) -> Pace {
     // A leader's lease on its followers is the longest time-out.
     let lease = heard.map_or(Duration::ZERO, |ago| timings.election_max.saturating_sub(ago));
     match state {
         ServerState::Leader => Pace::Lead,
         ServerState::Follower if led && !lease.is_zero() => Pace::Rest(lease),
-        ServerState::Learner | ServerState::Shutdown if !votes => Pace::Stand,
+        ServerState::Learner | ServerState::Shutdown if !votes() => Pace::Stand,
         _ => Pace::Run,
     }
 }
@@ -78,7 +84,8 @@ pub(crate) async fn keep(
         let pace = {
             let metrics = metrics.borrow_watched();
             let configurations = [&metrics.membership_config, &metrics.committed_membership_config];
-            let votes = configurations.iter().any(|c| c.membership().voter_ids().any(|id| id == metrics.id));
+            let votes =
+                || configurations.iter().any(|c| c.membership().voter_ids().any(|id| id == metrics.id));
             pace(metrics.state, metrics.current_leader.is_some(), heard.ago(), votes, &timings)
         };
         raft.runtime_config().tick(pace == Pace::Run);
@@ -113,7 +120,7 @@ mod tests {
     #[test]
     fn timers_run_unless_this_voter_leads_or_hears_its_leader() {
         let at = |state, led, heard: Option<u64>, votes| {
-            pace(state, led, heard.map(Duration::from_millis), votes, &Timings::LAN)
+            pace(state, led, heard.map(Duration::from_millis), || votes, &Timings::LAN)
         };
         let rest = Pace::Rest(Duration::from_millis(300));
         assert_eq!(at(ServerState::Leader, true, None, true), Pace::Lead);
