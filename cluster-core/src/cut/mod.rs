@@ -51,7 +51,7 @@ const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// To come every `membership::tick_every(timing)`, or oftener.
+    /// To come every `membership::tick_every(timing)`, or, after a `Rest`, once it `is_busy`.
     Tick,
     /// What an observer found, this agent's own too. One observer's reports come in the order in which it sent them.
     Report(Report),

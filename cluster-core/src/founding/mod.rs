@@ -39,8 +39,11 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 const COMPLETE_WITHIN: Duration = Duration::from_secs(10);
 /// Between two questions of a member whether its founder still holds the set.
 const ENQUIRE_EVERY: Duration = Duration::from_secs(2);
-/// Agents that are remembered as waiting; further ones are ignored until some are forgotten.
+/// Agents that are remembered as waiting; of more, those that come first.
 const WAITING_MAX: usize = 64;
+/// Of them, whom an agent that only joins looks for by what others say, and whom it meets again.
+const PASSED_ON: usize = 16;
+const JOINED_BY: usize = 3;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,22 +136,26 @@ impl Founding {
         self.expect.is_some()
     }
 
-    /// Whether this agent should look for itself at one that is said to wait: it lacks some, or may have to stand back for
-    /// that one. Where hundreds wait, to meet all of them keeps everyone from founding.
+    /// Whether this agent should look for itself at one that is said to wait: it lacks some for its set, or that one comes
+    /// before all it knows by its id; a witness makes itself known. One that only joins passes some on, since founders may
+    /// know each other by it alone. Where hundreds wait, to meet all of them keeps everyone from founding.
     #[must_use]
     pub fn seeks(&self, node: NodeId) -> bool {
         let first = self.waiting.keys().next().map_or(self.me, |first| self.me.min(*first));
-        let lacks = |expect| self.waiting.len() + 1 < expect || node < first;
-        node != self.me && !self.waiting.contains_key(&node) && self.expect.is_some_and(lacks)
+        let willing = self.waiting.keys().filter(|node| !self.unwilling.contains(node)).count();
+        let lacks = |expect| willing + 1 < expect || node < first;
+        let passes_on = self.waiting.len() < PASSED_ON;
+        node != self.me && !self.waiting.contains_key(&node) && self.expect.map_or(passes_on, lacks)
     }
 
-    /// Whom to meet again and again, so that they are known to wait still: a set's worth, and whom to stand back for.
+    /// Whom to meet again and again: a set's worth and whom to stand back for, as long as they wait; and, for one that only
+    /// joins, some who may belong to a cluster by then.
     pub fn companions(&self) -> impl Iterator<Item = (NodeId, &str)> {
-        let count = self.expect.unwrap_or_default();
+        let count = self.expect.unwrap_or(JOINED_BY);
         let in_order = self.in_order();
         let first = self.waiting.iter().min_by_key(|(node, (candidate, _))| (candidate.rank(), **node));
         let left_out = first.filter(|(node, _)| !in_order.iter().take(count).any(|(n, _)| n == *node));
-        let left_out = left_out.filter(|_| count > 0).map(|(node, (candidate, _))| (*node, candidate));
+        let left_out = left_out.map(|(node, (candidate, _))| (*node, candidate));
         let all = in_order.into_iter().take(count).chain(left_out);
         all.map(|(node, candidate)| (node, candidate.address.as_str()))
     }

@@ -85,9 +85,30 @@ fn an_agent_looks_for_those_whom_its_set_lacks_and_for_whoever_comes_before_all(
     assert_eq!(companions(&five), [2, 7, 8], "as many as found");
     five.unwilling.insert(NodeId(2));
     assert_eq!(companions(&five), [7, 8, 9, 2], "and whom it stands back for");
+}
+
+#[test]
+fn one_who_refused_is_made_good_by_another() {
+    let mut low = agent(1, 3);
+    meet(&mut low, &[10, 20], 0);
+    let pledge = asked_for(&tick(&mut low, 1));
+    answer(&mut low, 2, 10, pledge.set, false);
+    assert_eq!(released(&tick(&mut low, 3), pledge.set), 2);
+    meet(&mut low, &[10, 20], 4);
+    assert!(low.seeks(NodeId(30)), "10 is known, and no use");
+    meet(&mut low, &[30], 5);
+    assert_eq!(asked_for(&tick(&mut low, 6)).members.keys().map(|n| n.0).collect::<Vec<_>>(), [1, 20, 30]);
+}
+
+/// Founders may know each other, and a joiner its cluster, by nobody else.
+#[test]
+fn one_that_only_joins_passes_founders_on_and_keeps_meeting_some() {
     let mut joiner = Founding::new(NodeId(5), host(5), None, None);
-    meet(&mut joiner, &[9], 0);
-    assert_eq!((seeks(&joiner, &[1, 8]), companions(&joiner)), (vec![false, false], vec![]));
+    assert!(joiner.seeks(NodeId(9)) && joiner.companions().count() == 0);
+    meet(&mut joiner, &(10..10 + PASSED_ON as u64).collect::<Vec<_>>(), 0);
+    assert!(!joiner.seeks(NodeId(9)), "enough");
+    assert_eq!(joiner.companions().count(), JOINED_BY);
+    assert_eq!(tick(&mut joiner, 1), []);
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub struct Edge {
     late: VecDeque<u32>,
     squares: u64,
     open: bool,
-    /// A heartbeat came since the edge is wanted, in whichever of the peer's lives.
+    /// A heartbeat came since the edge was last wanted without a stream, in whichever of the peer's lives.
     stood: bool,
     ended_at: Option<Instant>,
     session: Option<SessionId>,
@@ -82,7 +82,7 @@ impl Edge {
         self.heard_at
     }
 
-    /// Whether this agent ever heard the peer over this edge.
+    /// Whether a heartbeat ever came over this edge, as it is wanted now.
     #[must_use]
     pub fn stood(&self) -> bool {
         self.stood
@@ -178,7 +178,7 @@ impl Edge {
     pub fn wanted(&mut self, now: Instant, timing: &Timing) -> bool {
         let stale = self.open && self.heard_at.is_some() && self.silence(now) >= timing.suspect_ceiling;
         if stale || !self.open {
-            (self.since, self.heard_at, self.ended_at) = (now, None, None);
+            (self.since, self.heard_at, self.ended_at, self.credit) = (now, None, None, Duration::ZERO);
         }
         self.stood &= self.open;
         self.vouched(now, if self.open { timing.suspect_ceiling } else { comes_within(timing) });

@@ -168,11 +168,18 @@ impl Membership {
                     if link.edge.is_of_another(session) {
                         link.edge.reborn(now, &self.timing);
                         link.cleared = 0;
-                    } else if link.edge.stood() {
+                    } else if link.edge.stood() || link.found.is_some() {
                         link.edge.vouched(now, self.timing.suspect_floor);
                     }
                     let was: Option<Found> = link.found.take();
                     self.found |= was.is_some();
+                }
+                let unproven = |l: &&mut Link| l.wanted && !l.edge.stood() && l.found.is_none();
+                if state == MemberState::Suspect
+                    && let Some(link) = self.links.get_mut(&node).filter(unproven)
+                {
+                    // Another, whose edge stood, finds it gone: no stream is waited for.
+                    link.edge.vouched(now, Duration::ZERO);
                 }
                 self.rewire |= viewless || self.links.contains_key(&node) || self.met.contains(&node);
                 if tell {
