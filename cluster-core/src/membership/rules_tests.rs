@@ -259,3 +259,25 @@ fn an_edge_is_given_the_time_that_its_stream_takes() {
     edge.wanted(at(9_000), &LAN);
     assert_eq!((edge.odd_at(), edge.stood()), (at(12_000), false), "wanted anew");
 }
+
+#[test]
+fn whom_another_calls_suspect_is_looked_into_though_no_stream_stands_yet() {
+    let looked_into = |told: bool| {
+        let (mut me, mut effects) = (Membership::new(record(0, 1, 100), LAN, at(0), 1), Vec::new());
+        for host in [1, 2] {
+            let hello = Hello { record: record(host, 1, 100 + host as u64), members: Vec::new() };
+            me.step(at(0), Event::Hello(hello), &mut effects);
+        }
+        me.step(at(0), Event::StreamOpened { peer: id(2) }, &mut effects);
+        let suspect = MemberRecord { state: MemberState::Suspect, ..record(1, 1, 101) };
+        let deltas = told.then_some(suspect).into_iter().collect();
+        let word = Heartbeat { from: id(2), session: SessionId(102), deltas, ..heartbeat(1) };
+        me.step(at(300), Event::Heartbeat(word), &mut effects);
+        effects.clear();
+        for ms in (350..700).step_by(50) {
+            me.step(at(ms), Event::Tick, &mut effects);
+        }
+        effects.iter().any(|e| matches!(e, Effect::ProbeBurst { peer, .. } if *peer == id(1)))
+    };
+    assert!(looked_into(true) && !looked_into(false));
+}
