@@ -20,7 +20,7 @@ mod state;
 mod state_alert;
 mod state_alerting;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod validate;
 mod validate_alerting;
 

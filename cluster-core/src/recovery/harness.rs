@@ -5,7 +5,7 @@
 
 mod script;
 
-pub(crate) use script::{replicas, singleton};
+pub(crate) use crate::ledger::tests::{replicas, singleton};
 
 use super::{Effect, Heard, Input, LiveView, Recovery, View};
 use crate::{
@@ -15,9 +15,9 @@ use crate::{
         RequestId, SessionId,
     },
     ledger::{
-        AgentState, AlertingConfig, Body, Channel, Command, Death, Exit, FEATURE_LEVEL, Failure, Kind,
-        Ledger, Message, NodeProfile, Phase, RecoverySpec, Reply, Report, Role, Route, SendOutcome, Settings,
-        Subject, WorkloadSpec,
+        AgentState, AlertingConfig, Body, Channel, Command, Death, Exit, FEATURE_LEVEL, Failure, Ledger,
+        Message, NodeProfile, Phase, Reply, Report, Role, Route, SendOutcome, Settings, Subject,
+        WorkloadSpec,
     },
     time::{Instant, WallTime},
 };

@@ -36,7 +36,7 @@ pub(super) fn id(node: &str) -> NodeId {
     NodeId(node[1..].parse().unwrap())
 }
 
-pub(super) fn singleton(name: &str) -> WorkloadSpec {
+pub(crate) fn singleton(name: &str) -> WorkloadSpec {
     WorkloadSpec {
         name: name.to_owned(),
         kind: Kind::Singleton,
@@ -57,7 +57,7 @@ pub(super) fn singleton(name: &str) -> WorkloadSpec {
     }
 }
 
-pub(super) fn replicas(name: &str, replicas: u32) -> WorkloadSpec {
+pub(crate) fn replicas(name: &str, replicas: u32) -> WorkloadSpec {
     let mut spec = WorkloadSpec { kind: Kind::Replicas, replicas, ..singleton(name) };
     spec.recovery.keep_on_isolation = true;
     spec

@@ -160,32 +160,3 @@ impl Play {
         assert_eq!(said, expected, "\n{}", self.trace.join("\n"));
     }
 }
-
-pub(crate) fn singleton(name: &str) -> WorkloadSpec {
-    spec(name, Kind::Singleton, 1)
-}
-
-pub(crate) fn replicas(name: &str, n: u32) -> WorkloadSpec {
-    spec(name, Kind::Replicas, n)
-}
-
-fn spec(name: &str, kind: Kind, replicas: u32) -> WorkloadSpec {
-    WorkloadSpec {
-        name: name.to_owned(),
-        kind,
-        replicas,
-        priority: 50,
-        ports: BTreeMap::new(),
-        exec: crate::ledger::ExecSpec { command: vec!["/bin/true".to_owned()], ..Default::default() },
-        recovery: RecoverySpec {
-            restart_attempts: 3,
-            restart_window_ms: 300_000,
-            backoff_min_ms: 500,
-            backoff_max_ms: 30_000,
-            migrate: true,
-            stop_timeout_ms: 10_000,
-            isolation_grace_ms: 0,
-            keep_on_isolation: kind == Kind::Replicas,
-        },
-    }
-}
